@@ -1,1 +1,2 @@
-export {}
+export * as OpenCodeSandbox from "./OpenCodeSandbox.ts"
+export * as ScriptedModel from "./ScriptedModel.ts"
