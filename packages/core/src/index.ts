@@ -1,1 +1,22 @@
-export {}
+/**
+ * @since 0.1.0
+ */
+export * as AgentError from "./AgentError.ts"
+export * as AgentRequest from "./AgentRequest.ts"
+export * as ApprovalPolicy from "./ApprovalPolicy.ts"
+export * as BindingStore from "./BindingStore.ts"
+export * as Capabilities from "./Capabilities.ts"
+export * as EventLog from "./EventLog.ts"
+export * as Ids from "./Ids.ts"
+export * as Item from "./Item.ts"
+export * as Prompt from "./Prompt.ts"
+export * as PromptQueue from "./PromptQueue.ts"
+export * as Provider from "./Provider.ts"
+export * as Providers from "./Providers.ts"
+export * as Redaction from "./Redaction.ts"
+export * as Session from "./Session.ts"
+export * as SessionEvent from "./SessionEvent.ts"
+export * as Sessions from "./Sessions.ts"
+export * as Signal from "./Signal.ts"
+export * as Turn from "./Turn.ts"
+export * as Usage from "./Usage.ts"

@@ -1,1 +1,5 @@
-export {}
+export * as Backoff from "./Backoff.ts"
+export * as EventStream from "./EventStream.ts"
+export * as ProcessTree from "./ProcessTree.ts"
+export * as ServerProcess from "./ServerProcess.ts"
+export * as Supervisor from "./Supervisor.ts"

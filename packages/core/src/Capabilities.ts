@@ -1,0 +1,68 @@
+/**
+ * What a provider can do, per operation.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+
+/**
+ * One answer per operation. An operation that a provider cannot do fails with `Unsupported`; it never pretends.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Capabilities = Schema.Struct({
+  /** A prompt can join the running turn. */
+  steer: Schema.Boolean,
+  interrupt: Schema.Boolean,
+  resume: Schema.Boolean,
+  history: Schema.Boolean,
+  fork: Schema.Boolean,
+  revert: Schema.Boolean,
+  /** Conversations begun elsewhere can be listed and adopted. */
+  list: Schema.Boolean,
+  images: Schema.Boolean,
+  files: Schema.Boolean,
+  mcpServers: Schema.Boolean,
+  setModel: Schema.Boolean,
+  setMode: Schema.Boolean,
+  questions: Schema.Boolean,
+  plan: Schema.Boolean,
+  subagents: Schema.Boolean,
+  usage: Schema.Boolean,
+  cost: Schema.Boolean,
+  /** What the agent does without asking, whatever the policy says. */
+  unasked: Schema.Array(Schema.String)
+})
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Capabilities = typeof Capabilities.Type
+
+/**
+ * A provider that can do nothing but take a prompt: the start for an adapter's own table.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const none: Capabilities = {
+  steer: false,
+  interrupt: false,
+  resume: false,
+  history: false,
+  fork: false,
+  revert: false,
+  list: false,
+  images: false,
+  files: false,
+  mcpServers: false,
+  setModel: false,
+  setMode: false,
+  questions: false,
+  plan: false,
+  subagents: false,
+  usage: false,
+  cost: false,
+  unasked: []
+}

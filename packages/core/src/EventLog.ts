@@ -1,0 +1,211 @@
+/**
+ * The event queue of one session: an append-only log in memory with any number of readers.
+ *
+ * Each reader is a cursor, so a slow one costs the others nothing and the log is bounded by its window alone.
+ * Appending is synchronous: no fiber, Effect, schema or clock per event.
+ *
+ * **What a reader is given**
+ *
+ * - Durable events, each once, in the order of their `seq`.
+ * - The text of `ItemDelta`s: between two durable events the deltas of one `(itemId, stream)` form one growing segment.
+ *   A reader that comes late is given what gathered as one `ItemDelta`, a reader that keeps up is given each as it was.
+ * - `Lagged { from, to }` where something is missing because it left the window before the reader came.
+ *
+ * **What leaves the window**
+ *
+ * - More than `maxDurable` durable events: the oldest leave, with the text that lay before them. A reader that had not
+ *   taken them is given `Lagged { from, to }`, the missed seqs inclusive, and goes on with what followed `to`.
+ * - More than `maxDeltaChars` of text: the oldest text leaves, also the head of a segment that still grows. Durable
+ *   events stay: they are what cannot be recomputed, and the completed item carries the whole text. A reader that had
+ *   not taken that text is given a `Lagged` with an empty range, `{ from: n + 1, to: n }`, at the place between the
+ *   durable events `n` and `n + 1` where text is missing first: no durable event was missed.
+ * - One `Lagged` stands for everything that had left by then; another follows only when more left since. What had left
+ *   before a reader without `after` started is not missed by it.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as Pull from "effect/Pull"
+import * as Stream from "effect/Stream"
+import * as window from "./internal/eventWindow.ts"
+import type { Lagged, SessionEvent } from "./SessionEvent.ts"
+
+const TypeId = "~@reins/core/EventLog"
+
+/**
+ * The event queue of one session.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface EventLog {
+  readonly [TypeId]: typeof TypeId
+}
+
+class Log extends window.State implements EventLog {
+  readonly [TypeId] = TypeId
+}
+
+const stateOf = (log: EventLog): window.State => log as Log
+
+/**
+ * Makes an empty log.
+ *
+ * `maxDurable` durable events (default 4,096, at least 1) and `maxDeltaChars` UTF-16 code units of text (default
+ * 4,194,304, each segment charged 64 for its envelope) are kept. `firstSeq` is the seq of the first durable event
+ * (default 1): a session that goes on after a restart continues its numbers.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options?: {
+  readonly maxDurable?: number | undefined
+  readonly maxDeltaChars?: number | undefined
+  readonly firstSeq?: number | undefined
+}): EventLog =>
+  new Log(
+    Math.max(1, options?.maxDurable ?? 4096),
+    Math.max(0, options?.maxDeltaChars ?? 4_194_304),
+    options?.firstSeq ?? 1
+  )
+
+/**
+ * Appends events and wakes all waiting readers once; readers run later, never inside this call.
+ *
+ * A durable event whose `seq` does not follow the last one is a defect: the call throws and nothing of it is appended.
+ * After `end` the call is ignored. Deltas without text are ignored.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const append = (log: EventLog, events: ReadonlyArray<SessionEvent>): void => {
+  const state = stateOf(log)
+  if (state.ended || events.length === 0) return
+  let seq = state.lastSeq
+  for (const event of events) {
+    if (event._tag !== "ItemDelta" && event.seq !== ++seq) {
+      throw new Error(`EventLog: ${event._tag} has seq ${event.seq}, expected ${seq}`)
+    }
+  }
+  const durable = seq > state.lastSeq
+  for (const event of events) {
+    if (event._tag === "ItemDelta") window.appendDelta(state, event)
+    else window.appendDurable(state, event)
+  }
+  while (state.slots.length - 1 > state.maxDurable) window.evictDurable(state)
+  if (state.chars > state.maxDeltaChars) window.evictText(state)
+  window.wake(state, durable)
+}
+
+/**
+ * Ends the log: readers deliver what they have not given yet and then complete, also those that start later.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const end = (log: EventLog): void => {
+  const state = stateOf(log)
+  if (state.ended) return
+  state.ended = true
+  window.wake(state, true)
+}
+
+/**
+ * Whether the log was ended.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const isEnded = (log: EventLog): boolean => stateOf(log).ended
+
+/**
+ * The seq of the newest durable event; `firstSeq - 1` while there is none.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const lastSeq = (log: EventLog): number => stateOf(log).lastSeq
+
+/**
+ * The seq of the oldest durable event that is kept; `lastSeq + 1` while there is none.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const oldestSeq = (log: EventLog): number => stateOf(log).floor + 1
+
+/**
+ * The number of durable events that are kept.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const size = (log: EventLog): number => stateOf(log).slots.length - 1
+
+/**
+ * The UTF-16 code units of text that are kept, with 64 for each segment.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const deltaChars = (log: EventLog): number => stateOf(log).chars
+
+/**
+ * The number of readers that wait for something to read: 0 once every reader is gone.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const waiting = (log: EventLog): number => stateOf(log).waiters.size
+
+/**
+ * How many of the `ItemDelta`s given to readers joined several appended ones.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const coalesced = (log: EventLog): number => stateOf(log).coalesced
+
+/**
+ * How many `Lagged` were given to readers.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const lagged = (log: EventLog): number => stateOf(log).lagged
+
+/**
+ * Reads the log, live: what is kept, then what is appended, until `end`.
+ *
+ * Without `after` from the oldest event that is kept; with `after: n` the durable events with `seq > n` and the deltas
+ * that follow `n`, each segment from its start (laying deltas by offset makes that idempotent). `deltas: false` leaves
+ * the deltas out. The position is resolved when the stream starts. Joined deltas carry no `native`.
+ *
+ * @category destructors
+ * @since 0.1.0
+ */
+export const read = (log: EventLog, options?: {
+  readonly after?: number | undefined
+  readonly deltas?: boolean | undefined
+}): Stream.Stream<SessionEvent | Lagged> =>
+  Stream.fromPull(Effect.sync(() => {
+    const state = stateOf(log)
+    const after = options?.after
+    const reader: window.Reader = {
+      deltas: options?.deltas !== false,
+      seq: after === undefined ? state.floor : Math.max(0, after),
+      touched: 0,
+      told: after === undefined ? state.losses : 0,
+      taken: new Map()
+    }
+    const pull: Pull.Pull<readonly [SessionEvent | Lagged, ...Array<SessionEvent | Lagged>]> = Effect.suspend(() => {
+      const batch = window.take(state, reader)
+      if (isNonEmpty(batch)) return Effect.succeed(batch)
+      if (state.ended) return Cause.done()
+      return Effect.flatMap(window.wait(state, reader, state.changes), () => pull)
+    })
+    return pull
+  }))
+
+const isNonEmpty = <A>(items: Array<A>): items is [A, ...Array<A>] => items.length > 0

@@ -1,0 +1,139 @@
+/**
+ * What a host sends to an agent, and the receipt that it gets.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import { ErrorInfo } from "./AgentError.ts"
+import { TurnId } from "./Ids.ts"
+
+/**
+ * One part of a prompt. What a provider cannot take is refused as `Unsupported` before anything is sent.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const PromptPart = Schema.TaggedUnion({
+  /** Plain text. */
+  Text: { text: Schema.String },
+  /** An image, its bytes in base64. */
+  Image: { mediaType: Schema.String, data: Schema.String, name: Schema.optionalKey(Schema.String) },
+  /** A file, by path on the host or with its bytes in base64. */
+  File: {
+    path: Schema.optionalKey(Schema.String),
+    data: Schema.optionalKey(Schema.String),
+    mediaType: Schema.optionalKey(Schema.String),
+    name: Schema.optionalKey(Schema.String)
+  },
+  /** Another agent of the provider, called by name. */
+  Mention: { agent: Schema.String },
+  /** A slash command or skill of the provider. */
+  Command: { name: Schema.String, arguments: Schema.String }
+})
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type PromptPart = typeof PromptPart.Type
+
+/**
+ * A prompt with its parts in order.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const PromptInput = Schema.Struct({
+  parts: Schema.Array(PromptPart)
+})
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type PromptInput = typeof PromptInput.Type
+
+/**
+ * Makes a prompt of plain text.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const text = (text: string): PromptInput => ({ parts: [{ _tag: "Text", text }] })
+
+/**
+ * Accepts a string where a prompt is wanted.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromInput = (input: string | PromptInput): PromptInput => typeof input === "string" ? text(input) : input
+
+/**
+ * The text parts of a prompt, joined by line breaks.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const plainText = (input: PromptInput): string =>
+  input.parts.flatMap((part) => part._tag === "Text" ? [part.text] : []).join("\n")
+
+/**
+ * How a prompt that arrives during a turn is delivered: `queue` gives it a turn of its own, in order;
+ * `steer` joins the running turn where the provider can, and queues where it cannot.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Delivery = Schema.Literals(["queue", "steer"])
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Delivery = typeof Delivery.Type
+
+/**
+ * Where a prompt is. `consumed`, `returned`, `withdrawn` and `failed` are final; a prompt reaches exactly one of them.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const PromptState = Schema.TaggedUnion({
+  /** Held by us until the turn before it has settled. */
+  queued: {},
+  /** Written to the agent. */
+  submitted: { attempt: Schema.Int },
+  /** The agent confirmed that it has the prompt; it has not begun with it. */
+  acknowledged: {},
+  /** The agent took it into this turn. It does not say that it was answered. */
+  consumed: { turnId: TurnId },
+  /** Sent into a running turn; ends `consumed` or `returned`. */
+  steered: { turnId: TurnId },
+  /** Given back unread: the turn ended or the session closed before the agent took it. */
+  returned: { reason: Schema.String },
+  /** Taken back by the host. */
+  withdrawn: {},
+  /** Refused, or its fate could not be found out. */
+  failed: { error: ErrorInfo }
+})
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type PromptState = typeof PromptState.Type
+
+/**
+ * The final state of a prompt.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Receipt = Schema.Union([
+  PromptState.cases.consumed,
+  PromptState.cases.returned,
+  PromptState.cases.withdrawn,
+  PromptState.cases.failed
+])
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Receipt = typeof Receipt.Type

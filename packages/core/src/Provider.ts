@@ -1,0 +1,147 @@
+/**
+ * The contract of an adapter: it translates, the session engine guarantees.
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import type { Json } from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { AgentError } from "./AgentError.ts"
+import type { Answer } from "./AgentRequest.ts"
+import type { ApprovalPolicy } from "./ApprovalPolicy.ts"
+import type { Capabilities } from "./Capabilities.ts"
+import type { PromptId, SessionId } from "./Ids.ts"
+import type { PromptInput } from "./Prompt.ts"
+import type { Opened } from "./SessionEvent.ts"
+import type { RequestSignal, Signal, Snapshot, SnapshotRequest } from "./Signal.ts"
+
+/**
+ * What a host lists: one kind of agent with its options. `R` is what the adapter needs of its platform.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Provider<out R = never> {
+  readonly kind: string
+  /** Builds the instance with the name that the host gave it; owned by the scope of `Providers.layer`. */
+  readonly make: (id: string) => Effect.Effect<ProviderInstance, never, R | Scope.Scope>
+}
+
+/**
+ * What a probe found. `advice` is for people.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Probe {
+  readonly installed: boolean
+  readonly binary?: string
+  readonly version?: string
+  /** `tested`: the release that our tests run; `older` and `newer` were not tested. */
+  readonly support: "tested" | "older" | "newer" | "unknown"
+  readonly protocol?: string
+  readonly auth: "ok" | "missing" | "unknown"
+  readonly advice?: string
+}
+
+/**
+ * A model that a provider offers. Figures that are unknown are absent.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Model {
+  readonly id: string
+  readonly name: string
+  readonly contextWindow?: number
+  readonly variants?: ReadonlyArray<string>
+  readonly images?: boolean
+  readonly price?: { readonly input: number; readonly output: number; readonly currency: string }
+  readonly isDefault?: boolean
+}
+
+/**
+ * One configured agent product, shared by its sessions.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ProviderInstance {
+  readonly id: string
+  readonly kind: string
+  readonly capabilities: Capabilities
+  /** Looks whether the agent can be used; never fails. */
+  readonly probe: Effect.Effect<Probe>
+  readonly models: (options: { readonly cwd: string }) => Effect.Effect<ReadonlyArray<Model>, AgentError>
+  /**
+   * The agent's own key for a prompt that is submitted now; repeated submissions of a prompt use the same key.
+   * `now` is epoch milliseconds. Default: the prompt's id.
+   */
+  readonly promptKey?: (promptId: PromptId, now: number) => string
+  /** Attaches a session. The connection lives as long as the scope. */
+  readonly connect: (options: ConnectOptions) => Effect.Effect<Connection, AgentError, Scope.Scope>
+}
+
+/**
+ * What a session asks of its provider.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ConnectOptions {
+  readonly sessionId: SessionId
+  readonly cwd: string
+  /** The conversation to go on with; absent for a new one. */
+  readonly cursor?: Json
+  /** Whether the conversation may be begun anew if the provider confirms that it is gone. */
+  readonly recreate: boolean
+  readonly title?: string
+  readonly model?: string
+  readonly mode?: string
+  /** The adapter sets the agent's own mode so that it asks about all that this policy would not accept outright. */
+  readonly policy: ApprovalPolicy
+  readonly env?: Readonly<Record<string, string>>
+  /** Takes what happens before and beside the stream: process states and progress. Never blocks. */
+  readonly report: (signal: Signal) => void
+}
+
+/**
+ * A prompt on its way to the agent.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Submission {
+  readonly promptId: PromptId
+  readonly key: string
+  readonly input: PromptInput
+  /** 1 for the first try. A repeated submission with the same key runs once. */
+  readonly attempt: number
+}
+
+/**
+ * A live attachment of one session to its provider; dies and is replaced while the session lives on.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Connection {
+  readonly how: Opened
+  /** What the binding keeps to find the conversation again; versioned by the adapter. */
+  readonly cursor: Json
+  /** Arrays of signals in the order of the wire. Fails when the connection is lost, ends when it was closed. */
+  readonly signals: Stream.Stream<Signal, AgentError>
+  readonly submit: (submission: Submission) => Effect.Effect<void, AgentError>
+  /** Absent: the provider cannot steer. */
+  readonly steer?: (submission: Submission) => Effect.Effect<void, AgentError>
+  readonly interrupt: Effect.Effect<void, AgentError>
+  /** Answers a request of the agent. `gone`: the agent does not wait for it any more. */
+  readonly settle: (request: RequestSignal, answer: Answer) => Effect.Effect<"delivered" | "gone", AgentError>
+  readonly snapshot: (request: SnapshotRequest) => Effect.Effect<Snapshot, AgentError>
+  readonly configure?: (options: {
+    readonly model?: string
+    readonly mode?: string
+    readonly policy?: ApprovalPolicy
+  }) => Effect.Effect<void, AgentError>
+}

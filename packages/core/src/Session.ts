@@ -1,0 +1,132 @@
+/**
+ * The host's handle on one conversation in one directory; it outlives connections and server processes.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type * as SubscriptionRef from "effect/SubscriptionRef"
+import type { AgentError } from "./AgentError.ts"
+import type { Answer } from "./AgentRequest.ts"
+import { AgentRequest } from "./AgentRequest.ts"
+import type { ApprovalPolicy } from "./ApprovalPolicy.ts"
+import type { Capabilities } from "./Capabilities.ts"
+import { PromptId, SessionId, TurnId } from "./Ids.ts"
+import type { RequestId } from "./Ids.ts"
+import { Item } from "./Item.ts"
+import type { Delivery, PromptInput, Receipt } from "./Prompt.ts"
+import { PromptState } from "./Prompt.ts"
+import type { Lagged, SessionEvent } from "./SessionEvent.ts"
+import { ConnectionStatus } from "./SessionEvent.ts"
+import type { PromptOutcome } from "./Turn.ts"
+import { TurnState } from "./Turn.ts"
+import { Usage } from "./Usage.ts"
+
+/**
+ * The short state of a session, for lists and badges.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const SessionState = Schema.Struct({
+  phase: Schema.Literals(["opening", "open", "closing", "closed"]),
+  connection: Schema.Literals(Object.keys(ConnectionStatus.cases) as ReadonlyArray<ConnectionStatus["_tag"]>),
+  turn: Schema.optionalKey(TurnState),
+  queued: Schema.Int,
+  openRequests: Schema.Int
+})
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type SessionState = typeof SessionState.Type
+
+/**
+ * Everything that a window needs to draw the session now. `events({ after: view.seq })` goes on without a gap.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const SessionView = Schema.Struct({
+  sessionId: SessionId,
+  seq: Schema.Int,
+  /** The items of the running turn and those that outlived theirs, open ones with their text so far. */
+  items: Schema.Array(Schema.Struct({ item: Item, open: Schema.Boolean, turnId: Schema.optionalKey(TurnId) })),
+  requests: Schema.Array(AgentRequest),
+  queue: Schema.Array(Schema.Struct({ promptId: PromptId, state: PromptState })),
+  turn: Schema.optionalKey(Schema.Struct({ id: TurnId, state: TurnState, startedAt: Schema.Number })),
+  usage: Schema.optionalKey(Usage)
+})
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type SessionView = typeof SessionView.Type
+
+/**
+ * A prompt that was accepted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PromptHandle {
+  readonly id: PromptId
+  /** Its final state; always arrives. */
+  readonly receipt: Effect.Effect<Receipt>
+  /** What became of its turn; always arrives. `notRun` with the receipt when there was none. */
+  readonly outcome: Effect.Effect<PromptOutcome>
+  /** The events of the session from this prompt on, until its outcome has been told. */
+  readonly events: Stream.Stream<SessionEvent | Lagged>
+}
+
+/**
+ * One conversation with one agent in one directory.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Session {
+  readonly id: SessionId
+  readonly provider: string
+  readonly cwd: string
+  readonly capabilities: Capabilities
+  readonly state: SubscriptionRef.SubscriptionRef<SessionState>
+  readonly view: Effect.Effect<SessionView>
+  /**
+   * The events of the session. Without `after` it begins with this opening of the session; with `after: n` it goes on
+   * behind the durable event `n`. It ends when the session closes and never fails; a reader that fell behind the
+   * memory window gets one `Lagged` in place of what it missed.
+   */
+  readonly events: (
+    options?: { readonly after?: number; readonly deltas?: boolean }
+  ) => Stream.Stream<SessionEvent | Lagged>
+  /** Takes a prompt at once; it waits in the queue while a turn runs. Fails only when the session is closed or cannot take a part of it. */
+  readonly prompt: (
+    input: string | PromptInput,
+    options?: { readonly delivery?: Delivery }
+  ) => Effect.Effect<PromptHandle, AgentError>
+  /** Takes a queued prompt back. `false`: it was not queued any more. */
+  readonly withdraw: (promptId: PromptId) => Effect.Effect<boolean>
+  /** Stops the running turn; nothing happens when none runs. Queued prompts stay queued. */
+  readonly interrupt: Effect.Effect<void>
+  /** All open requests, oldest first. */
+  readonly requests: Effect.Effect<ReadonlyArray<AgentRequest>>
+  /** Answers a request. The first answer wins; a later one fails with `RequestNotOpen`, which names who settled it. */
+  readonly answer: (requestId: RequestId, answer: Answer) => Effect.Effect<void, AgentError>
+  /** Changes what later turns use. */
+  readonly configure: (options: {
+    readonly model?: string
+    readonly mode?: string
+    readonly policy?: ApprovalPolicy
+  }) => Effect.Effect<void, AgentError>
+  /** Marks somebody who can answer requests, for as long as the scope lives. A plain reader is not attached. */
+  readonly attach: (options?: { readonly answers?: boolean }) => Effect.Effect<void, never, Scope.Scope>
+  /** Waits until nothing is queued, running or on its way. */
+  readonly quiescent: Effect.Effect<void>
+  /** Stops the turn, gives queued prompts back and ends the session within its grace (5 s). From anywhere, any number of times. */
+  readonly close: Effect.Effect<void>
+  /** Why the session closed; arrives when it did. */
+  readonly closed: Effect.Effect<string>
+}

@@ -1,0 +1,345 @@
+/** Prompts: each reaches exactly one final receipt, judged by its own evidence. */
+import * as AgentError from "../../AgentError.ts"
+import type { ErrorInfo } from "../../AgentError.ts"
+import type { PromptState } from "../../Prompt.ts"
+import * as PromptQueue from "../../PromptQueue.ts"
+import { emit } from "./emit.ts"
+import type { EngineState, PromptRecord, TurnRecord } from "./state.ts"
+import { remembered } from "./state.ts"
+import * as turns from "./turns.ts"
+
+/** Submissions of one prompt at the most: the first and two repetitions with the same key. */
+const maxAttempts = 3
+
+export const isFinal = (state: PromptState): boolean =>
+  state._tag === "consumed" || state._tag === "withdrawn" || state._tag === "returned" || state._tag === "failed"
+
+const change = (S: EngineState, prompt: PromptRecord, state: PromptState): void => {
+  if (isFinal(prompt.state)) return
+  prompt.state = state
+  emit(S, {
+    _tag: "PromptChanged",
+    promptId: prompt.id,
+    state,
+    ...("turnId" in state ? { turnId: state.turnId } : undefined),
+    ...(prompt.key === undefined ? undefined : { native: { ids: { prompt: prompt.key } } })
+  })
+  if (!isFinal(state)) return
+  prompt.doubtAt = undefined
+  prompt.target = undefined
+  if (S.inflight === prompt) S.inflight = undefined
+  PromptQueue.remove(S.queue, prompt)
+  const steering = S.steering.indexOf(prompt)
+  if (steering >= 0) S.steering.splice(steering, 1)
+  if (S.prompts.size > remembered) {
+    for (const old of S.prompts.values()) {
+      if (!isFinal(old.state)) continue
+      S.prompts.delete(old.id)
+      if (old.key !== undefined) S.promptByKey.delete(old.key)
+      break
+    }
+  }
+}
+
+const invalid = (S: EngineState, description: string): ErrorInfo =>
+  AgentError.fromReason(new AgentError.InvalidRequest({ description }), {
+    provider: S.options.provider,
+    sessionId: S.options.sessionId
+  })
+
+export const accept = (
+  S: EngineState,
+  input: {
+    readonly id: PromptRecord["id"]
+    readonly input: PromptRecord["input"]
+    readonly delivery: PromptRecord["delivery"]
+  }
+): void => {
+  if (S.prompts.has(input.id)) return
+  const prompt: PromptRecord = {
+    id: input.id,
+    input: input.input,
+    delivery: input.delivery,
+    state: { _tag: "queued" },
+    key: undefined,
+    attempts: 0,
+    fence: 0,
+    calling: false,
+    doubtAt: undefined,
+    suspect: undefined,
+    target: undefined
+  }
+  S.prompts.set(prompt.id, prompt)
+  emit(S, { _tag: "PromptChanged", promptId: prompt.id, state: prompt.state })
+  if (S.phase === "closing" || S.phase === "closed") {
+    change(S, prompt, { _tag: "returned", reason: "The session is closing." })
+    return
+  }
+  const turn = S.turn
+  if (
+    input.delivery === "steer" && S.options.canSteer && S.live && turn !== undefined &&
+    turn.interrupt === undefined && turn.settleAt === undefined
+  ) {
+    prompt.target = turn
+    S.steering.push(prompt)
+    submit(S, prompt, true)
+    return
+  }
+  if (!PromptQueue.offer(S.queue, prompt)) {
+    change(S, prompt, {
+      _tag: "failed",
+      error: invalid(S, `The prompt queue is full: ${S.queue.limit} prompts wait already.`)
+    })
+  }
+}
+
+const submit = (S: EngineState, prompt: PromptRecord, steer: boolean): void => {
+  if (prompt.key === undefined) {
+    prompt.key = S.options.promptKey(prompt.id, S.now)
+    S.promptByKey.set(prompt.key, prompt)
+  }
+  prompt.attempts++
+  prompt.calling = true
+  prompt.suspect = undefined
+  prompt.doubtAt = undefined
+  change(S, prompt, { _tag: "submitted", attempt: prompt.attempts })
+  S.commands.push({ _tag: "submit", prompt, steer })
+}
+
+/** Sends the next queued prompt when nothing else runs. */
+export const pump = (S: EngineState): void => {
+  if (S.phase !== "open" || !S.live || S.resyncing) return
+  if (S.turn !== undefined || S.inflight !== undefined || S.zombie !== undefined || S.steering.length > 0) return
+  const next = PromptQueue.take(S.queue)
+  if (next === undefined) return
+  S.inflight = next
+  submit(S, next, false)
+}
+
+export const withdraw = (S: EngineState, id: PromptRecord["id"]): void => {
+  const prompt = S.prompts.get(id)
+  if (prompt === undefined || prompt.state._tag !== "queued") return
+  change(S, prompt, { _tag: "withdrawn" })
+}
+
+/** The agent answered a submission, or the call failed. */
+export const submitted = (
+  S: EngineState,
+  prompt: PromptRecord,
+  error: ErrorInfo | undefined,
+  refused: boolean
+): void => {
+  prompt.calling = false
+  prompt.fence = S.inputNo
+  if (S.turn !== undefined) turns.sendInterrupt(S, S.turn)
+  if (isFinal(prompt.state)) return
+  if (error === undefined) {
+    if (prompt.state._tag === "submitted") change(S, prompt, { _tag: "acknowledged" })
+    if (S.promptByKey.get(prompt.key ?? "") === prompt && prompt === S.inflight) {
+      prompt.doubtAt = S.now + S.options.limits.promptSeen
+    } else if (S.steering.includes(prompt)) {
+      prompt.doubtAt = S.now + S.options.limits.promptSeen
+      // Its turn ended while it was on the way: only a snapshot tells whether it got one of its own.
+      if (prompt.target !== S.turn) S.snapshotWanted = true
+    }
+    return
+  }
+  if (refused) {
+    if (S.turn !== undefined && S.turn.key === prompt.key && !S.turn.active) {
+      change(S, prompt, { _tag: "failed", error })
+      turns.settle(
+        S,
+        S.turn,
+        S.turn.interrupt === undefined
+          ? { _tag: "failed", error }
+          : { _tag: "interrupted", by: S.turn.interrupt.by }
+      )
+      return
+    }
+    change(S, prompt, { _tag: "failed", error })
+    return
+  }
+  // Nobody knows whether it arrived: the conversation itself is asked.
+  prompt.doubtAt = S.now
+  S.snapshotWanted = true
+}
+
+/** Makes a turn for a prompt that we submitted, before the agent's own evidence of it. */
+export const startTurnOf = (S: EngineState, prompt: PromptRecord): TurnRecord => {
+  const key = prompt.key ?? prompt.id
+  const known = S.turnByKey.get(key)
+  if (known !== undefined) return known
+  const turn = turns.start(S, key, `trn_${prompt.id.replace(/^prm_/, "")}`)
+  turn.fence = Math.max(turn.fence, prompt.fence)
+  return turn
+}
+
+/** The agent took the prompt into a turn. */
+export const taken = (S: EngineState, prompt: PromptRecord): void => {
+  if (isFinal(prompt.state)) return
+  const target = prompt.target
+  if (target !== undefined && target === S.turn) {
+    turns.alias(S, target, prompt.key ?? prompt.id)
+    change(S, prompt, { _tag: "consumed", turnId: target.id })
+    return
+  }
+  if (S.turn !== undefined && S.turn.key !== prompt.key) {
+    // Somebody else's turn runs: the agent merged ours into it.
+    turns.alias(S, S.turn, prompt.key ?? prompt.id)
+    change(S, prompt, { _tag: "consumed", turnId: S.turn.id })
+    return
+  }
+  const turn = startTurnOf(S, prompt)
+  if (prompt.suspect !== undefined && S.turn === turn) turn.error ??= prompt.suspect
+  change(S, prompt, { _tag: "consumed", turnId: turn.id })
+}
+
+/** The agent holds the prompt in its conversation. */
+export const seen = (S: EngineState, prompt: PromptRecord): void => {
+  if (isFinal(prompt.state)) return
+  if (prompt.target === undefined) {
+    taken(S, prompt)
+    return
+  }
+  prompt.doubtAt = undefined
+  if (prompt.target === S.turn) {
+    turns.alias(S, prompt.target, prompt.key ?? prompt.id)
+    if (prompt.state._tag !== "steered") change(S, prompt, { _tag: "steered", turnId: prompt.target.id })
+  } else {
+    // Its turn is over: it gets one of its own if the agent begins with it, else it is given back.
+    prompt.doubtAt = S.now
+    S.snapshotWanted = true
+  }
+}
+
+/** A turn ended: prompts steered into it and not taken are asked about. */
+export const turnEnded = (S: EngineState, turn: TurnRecord): void => {
+  for (const prompt of S.steering) {
+    if (prompt.target !== turn) continue
+    prompt.doubtAt = S.now
+    S.snapshotWanted = true
+  }
+  const own = S.promptByKey.get(turn.key)
+  if (own !== undefined && !isFinal(own.state) && own !== S.inflight) taken(S, own)
+  if (own !== undefined && own === S.inflight && !own.calling) {
+    own.doubtAt = S.now
+    S.snapshotWanted = true
+  }
+}
+
+/** Whether a snapshot must say what became of this prompt. */
+export const open = (S: EngineState): ReadonlyArray<PromptRecord> =>
+  S.inflight === undefined ? S.steering : [S.inflight, ...S.steering]
+
+export const isSteering = (S: EngineState, prompt: PromptRecord): boolean => S.steering.includes(prompt)
+
+/** A snapshot judged the prompt. `old`: the snapshot was asked for before the prompt's submission was answered. */
+export const judged = (
+  S: EngineState,
+  prompt: PromptRecord,
+  fate: "taken" | "held" | "absent" | "unknown",
+  busy: boolean,
+  resync: boolean
+): void => {
+  if (isFinal(prompt.state)) return
+  switch (fate) {
+    case "taken": {
+      if (prompt.target !== undefined && prompt.target !== S.turn) prompt.target = undefined
+      taken(S, prompt)
+      return
+    }
+    case "held": {
+      if (prompt.target !== undefined) {
+        if (busy) {
+          prompt.doubtAt = S.now + S.options.limits.promptSeen
+          if (prompt.target === S.turn) seen(S, prompt)
+          return
+        }
+        change(S, prompt, { _tag: "returned", reason: "The turn ended before the agent took the prompt." })
+        return
+      }
+      taken(S, prompt)
+      return
+    }
+    case "absent": {
+      if (prompt.calling) return
+      if (prompt.suspect !== undefined) {
+        change(S, prompt, { _tag: "failed", error: prompt.suspect })
+        return
+      }
+      if (prompt.target !== undefined && prompt.target !== S.turn) {
+        change(S, prompt, { _tag: "returned", reason: "The turn ended before the agent took the prompt." })
+        return
+      }
+      if (S.turn?.key === prompt.key && S.turn?.interrupt !== undefined) {
+        change(S, prompt, { _tag: "returned", reason: "The turn was interrupted before the agent took the prompt." })
+        return
+      }
+      if (prompt.attempts >= maxAttempts || S.settled.has(S.turnByKey.get(prompt.key ?? "") as TurnRecord)) {
+        change(
+          S,
+          prompt,
+          S.turnByKey.has(prompt.key ?? "")
+            ? { _tag: "returned", reason: "The turn ended before the agent took the prompt." }
+            : {
+              _tag: "failed",
+              error: invalid(
+                S,
+                `The agent does not keep the prompt: submitted ${prompt.attempts} times with the same id.`
+              )
+            }
+        )
+        return
+      }
+      submit(S, prompt, prompt.target !== undefined)
+      return
+    }
+    case "unknown": {
+      if (!resync) {
+        prompt.doubtAt = S.now + S.options.limits.promptSeen
+        return
+      }
+      change(S, prompt, {
+        _tag: "failed",
+        error: AgentError.fromReason(
+          new AgentError.ConnectionLost({
+            target: S.options.provider,
+            description:
+              "The connection was lost while the prompt was on its way, and the agent cannot say whether it arrived."
+          }),
+          { provider: S.options.provider, sessionId: S.options.sessionId }
+        )
+      })
+    }
+  }
+}
+
+/** Gives back all that was not sent, and fails what was on its way. */
+export const giveBack = (S: EngineState, reason: string, error: ErrorInfo | undefined): void => {
+  for (const prompt of [...S.queue.waiting]) change(S, prompt, { _tag: "returned", reason })
+  for (const prompt of [...open(S)]) {
+    change(S, prompt, error === undefined ? { _tag: "returned", reason } : { _tag: "failed", error })
+  }
+}
+
+/** A queued prompt of a session that closes. */
+export const withdrawForClose = (S: EngineState, prompt: PromptRecord): void =>
+  change(S, prompt, { _tag: "returned", reason: "The session was closed." })
+
+export const tick = (S: EngineState): void => {
+  for (const prompt of open(S)) {
+    if (prompt.doubtAt !== undefined && prompt.doubtAt <= S.now && S.live) {
+      prompt.doubtAt = S.now + S.options.limits.promptSeen
+      S.snapshotWanted = true
+    }
+  }
+}
+
+export const wakeAt = (S: EngineState): number => {
+  let wake = Number.POSITIVE_INFINITY
+  if (!S.live) return wake
+  for (const prompt of open(S)) {
+    if (prompt.doubtAt !== undefined && prompt.doubtAt < wake) wake = prompt.doubtAt
+  }
+  return wake
+}

@@ -1,0 +1,314 @@
+/** What one signal of the adapter does to the session. */
+import type { Signal } from "../../Signal.ts"
+import * as Usage from "../../Usage.ts"
+import { addEvidence, emit } from "./emit.ts"
+import * as items from "./items.ts"
+import * as prompts from "./prompts.ts"
+import * as requests from "./requests.ts"
+import type { EngineState, TurnRecord } from "./state.ts"
+import * as turns from "./turns.ts"
+
+/**
+ * The turn that a signal belongs to. A signal with the agent's own identity of a turn finds that turn, takes our
+ * prompt of that key, or opens a turn that somebody else began. One without identity belongs to the open turn only
+ * after that turn was seen on the same stream.
+ */
+const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled" | undefined => {
+  if (key === undefined) return S.turn?.anchored === true ? S.turn : undefined
+  const known = S.turnByKey.get(key)
+  if (known !== undefined) {
+    if (known !== S.turn) return "settled"
+    known.anchored = true
+    return known
+  }
+  const prompt = S.promptByKey.get(key)
+  if (prompt !== undefined) {
+    if (prompts.isFinal(prompt.state)) return "settled"
+    if (prompt.target !== undefined && prompt.target !== S.turn) prompt.target = undefined
+    prompts.taken(S, prompt)
+    return S.turn
+  }
+  if (S.phase !== "open") return "settled"
+  if (S.turn === undefined) return turns.start(S, key, `trn_${key}`)
+  turns.alias(S, S.turn, key)
+  return S.turn
+}
+
+/** One notice for each settled turn that the agent still talks about. */
+const late = (S: EngineState, key: string | undefined, what: string): void => {
+  const turn = key === undefined ? undefined : S.turnByKey.get(key)
+  const memory = turn === undefined ? undefined : S.settled.get(turn)
+  if (turn === undefined || memory === undefined || memory.noticed) return
+  memory.noticed = true
+  emit(S, {
+    _tag: "Notice",
+    level: "info",
+    code: "lateEvidence",
+    text: `The agent reported ${what} of a turn that was settled already. The settlement stands.`,
+    turnId: turn.id
+  })
+}
+
+export const apply = (S: EngineState, signal: Signal): void => {
+  switch (signal._tag) {
+    case "delta": {
+      const record = S.items.get(signal.key)
+      if (record === undefined) return
+      if (record.turn !== undefined) turns.life(S, record.turn)
+      items.delta(S, record, signal.text, signal.offset)
+      return
+    }
+    case "item": {
+      const known = S.items.get(signal.key)
+      const turn = known?.turn ?? turnOf(S, signal.turn)
+      if (turn === "settled") {
+        if (signal.item._tag !== "userMessage" && signal.status === undefined) late(S, signal.turn, "work on an item")
+        return
+      }
+      if (turn === undefined && known === undefined && signal.background !== true) {
+        // Work without a turn that we know: the conversation itself is asked whose it is.
+        S.snapshotWanted = true
+        return
+      }
+      if (turn !== undefined && signal.item._tag !== "userMessage") {
+        turns.life(S, turn)
+        turn.active = true
+        if (signal.status === undefined) turns.working(S, turn)
+      }
+      items.upsert(S, signal, turn)
+      return
+    }
+    case "itemVoided": {
+      items.voided(S, signal.key, signal)
+      return
+    }
+    case "prompt": {
+      const prompt = S.promptByKey.get(signal.key)
+      if (prompt !== undefined) {
+        prompts.seen(S, prompt)
+        const turn = S.turnByKey.get(signal.key)
+        if (turn !== undefined && turn === S.turn) {
+          turn.anchored = true
+          turns.life(S, turn)
+        }
+        return
+      }
+      turnOf(S, signal.key)
+      return
+    }
+    case "turnStarted": {
+      if (signal.prompt !== undefined) {
+        const prompt = S.promptByKey.get(signal.prompt)
+        if (prompt !== undefined && !prompts.isFinal(prompt.state)) {
+          prompts.taken(S, prompt)
+          if (S.turn !== undefined) turns.alias(S, S.turn, signal.turn)
+        }
+      }
+      const turn = turnOf(S, signal.turn)
+      if (turn !== undefined && turn !== "settled") turns.working(S, turn)
+      return
+    }
+    case "turnProgress": {
+      const turn = turnOf(S, signal.turn)
+      if (turn === "settled") late(S, signal.turn, "work")
+      else if (turn !== undefined) {
+        turns.working(S, turn)
+        turn.finish = undefined
+        turn.error = undefined
+      }
+      return
+    }
+    case "turnBusy": {
+      const turn = turnOf(S, signal.turn)
+      if (turn !== undefined && turn !== "settled" && turn.settleAt === undefined) {
+        turns.life(S, turn)
+        turn.retrying = undefined
+      }
+      return
+    }
+    case "turnFinish": {
+      const turn = turnOf(S, signal.turn)
+      if (turn === "settled") late(S, signal.turn, "a finish reason")
+      else if (turn !== undefined) {
+        turns.life(S, turn)
+        turn.active = true
+        turn.finish = signal.stopReason
+        turn.error = undefined
+        addEvidence(S, turn, S.origin === "resync" ? "snapshot" : "stream", `finish ${signal.stopReason}`)
+      }
+      return
+    }
+    case "turnError": {
+      const turn = turnOf(S, signal.turn)
+      if (turn === "settled") {
+        late(S, signal.turn, "an error")
+        return
+      }
+      if (turn !== undefined) {
+        turn.error = signal.error
+        addEvidence(S, turn, "stream", `error ${signal.error._tag}`)
+        return
+      }
+      // No turn of ours was seen yet: if a prompt is on its way, the error may be its.
+      if (S.inflight !== undefined) {
+        S.inflight.suspect = signal.error
+        S.snapshotWanted = true
+      } else if (S.turn === undefined) {
+        emit(S, {
+          _tag: "Notice",
+          level: "warning",
+          code: signal.error._tag,
+          text: signal.error.message
+        }, signal)
+      }
+      return
+    }
+    case "turnRetrying": {
+      const turn = turnOf(S, signal.turn)
+      if (turn === undefined || turn === "settled") return
+      turns.life(S, turn)
+      turn.active = true
+      turn.settleAt = undefined
+      turn.retrying = {
+        attempt: signal.attempt,
+        ...(signal.until === undefined ? undefined : { until: signal.until }),
+        ...(signal.error === undefined ? undefined : { error: signal.error })
+      }
+      addEvidence(S, turn, "stream", `retry ${signal.attempt} upstream`)
+      return
+    }
+    case "turnCompacting": {
+      const turn = turnOf(S, signal.turn)
+      if (turn === undefined || turn === "settled") return
+      turns.working(S, turn)
+      turn.compacting = true
+      turn.error = undefined
+      return
+    }
+    case "turnEnded": {
+      S.zombie = undefined
+      const turn = turnOf(S, signal.turn)
+      if (turn === "settled") return
+      if (turn !== undefined) turns.ended(S, turn, signal.verdict, "stream", signal.fact)
+      else if (S.turn !== undefined || S.inflight !== undefined) S.snapshotWanted = true
+      return
+    }
+    case "requestOpened": {
+      const item = signal.item === undefined ? undefined : S.items.get(signal.item)
+      const turn = item?.turn ?? turnOf(S, signal.turn)
+      if (turn !== undefined && turn !== "settled") {
+        turns.life(S, turn)
+        turn.active = true
+      }
+      requests.opened(S, signal, turn)
+      return
+    }
+    case "requestClosed": {
+      const record = S.requestByKey.get(signal.key)
+      if (record === undefined) return
+      if (record.turn !== undefined && record.turn === S.turn) turns.life(S, record.turn)
+      requests.closedByAgent(S, record, "provider", signal.accepted)
+      return
+    }
+    case "usage": {
+      S.usage = signal.scope === "delta" && S.usage !== undefined ? Usage.add(S.usage, signal.usage) : signal.usage
+      const turn = turnOf(S, signal.turn)
+      if (turn !== undefined && turn !== "settled") {
+        turns.life(S, turn)
+        turn.usage = signal.scope === "delta" && turn.usage !== undefined
+          ? Usage.add(turn.usage, signal.usage)
+          : signal.usage
+      }
+      emit(S, {
+        _tag: "UsageUpdated",
+        usage: signal.usage,
+        scope: signal.scope,
+        ...(turn === undefined || turn === "settled" ? undefined : { turnId: turn.id })
+      }, signal)
+      return
+    }
+    case "plan":
+    case "diff": {
+      const turn = turnOf(S, signal.turn)
+      const of = turn === undefined || turn === "settled" ? undefined : { turnId: turn.id }
+      if (turn !== undefined && turn !== "settled" && signal._tag === "plan") turns.life(S, turn)
+      emit(
+        S,
+        signal._tag === "plan"
+          ? { _tag: "PlanUpdated", entries: signal.entries, ...of }
+          : { _tag: "DiffUpdated", files: signal.files, ...of },
+        signal
+      )
+      return
+    }
+    case "rateLimited": {
+      emit(S, {
+        _tag: "RateLimited",
+        ...(signal.window === undefined ? undefined : { window: signal.window }),
+        ...(signal.resetAt === undefined ? undefined : { resetAt: signal.resetAt }),
+        ...(signal.retryAfter === undefined ? undefined : { retryAfter: signal.retryAfter })
+      }, signal)
+      return
+    }
+    case "account": {
+      emit(S, { _tag: "AccountChanged", auth: signal.auth }, signal)
+      return
+    }
+    case "info": {
+      emit(S, { _tag: "SessionInfo", title: signal.title }, signal)
+      return
+    }
+    case "commands": {
+      emit(S, { _tag: "CommandsUpdated", commands: signal.commands }, signal)
+      return
+    }
+    case "subagentStarted": {
+      const key = signal.agentPath.join("/")
+      if (S.subagents.has(key)) return
+      S.subagents.add(key)
+      emit(S, {
+        _tag: "SubagentStarted",
+        ...(signal.agent === undefined ? undefined : { agent: signal.agent }),
+        ...(signal.title === undefined ? undefined : { title: signal.title }),
+        ...(S.turn === undefined ? undefined : { turnId: S.turn.id })
+      }, signal)
+      return
+    }
+    case "subagentEnded": {
+      if (!S.subagents.delete(signal.agentPath.join("/"))) return
+      const verdict = signal.verdict
+      emit(S, {
+        _tag: "SubagentSettled",
+        outcome: verdict._tag === "completed" || verdict._tag === "failed" || verdict._tag === "interrupted"
+          ? verdict
+          : { _tag: "interrupted", by: "provider" },
+        ...(S.turn === undefined ? undefined : { turnId: S.turn.id })
+      }, signal)
+      return
+    }
+    case "notice": {
+      emit(S, { _tag: "Notice", level: signal.level, code: signal.code, text: signal.text }, signal)
+      return
+    }
+    case "unrecognised": {
+      emit(S, { _tag: "Unrecognised", method: signal.method, reason: signal.reason, raw: signal.raw }, signal)
+      return
+    }
+    case "process": {
+      emit(S, { _tag: "ProcessChanged", status: signal.status }, signal)
+      const turn = S.turn
+      if (turn !== undefined && signal.status._tag === "exited") {
+        addEvidence(S, turn, "process", `process exited (${signal.status.signal ?? signal.status.code ?? "unknown"})`)
+      }
+      return
+    }
+    case "silent": {
+      emit(S, { _tag: "ConnectionChanged", status: { _tag: "silent", since: signal.since } }, signal)
+      return
+    }
+    case "conversationGone": {
+      emit(S, { _tag: "Notice", level: "error", code: "conversationGone", text: signal.reason }, signal)
+      return
+    }
+  }
+}

@@ -1,0 +1,170 @@
+/** Snapshots: the agent's side read at one moment, ordered by a fence and not by arrival. */
+import type { ErrorInfo } from "../../AgentError.ts"
+import type { Snapshot, TurnVerdict } from "../../Signal.ts"
+import { addEvidence, emit } from "./emit.ts"
+import * as prompts from "./prompts.ts"
+import * as requests from "./requests.ts"
+import * as signals from "./signals.ts"
+import type { EngineState, SnapshotRecord, TurnRecord } from "./state.ts"
+import * as turns from "./turns.ts"
+
+const keysOf = (S: EngineState, turn: TurnRecord): ReadonlyArray<string> => {
+  const keys: Array<string> = []
+  for (const [key, owner] of S.turnByKey) {
+    if (owner === turn) keys.push(key)
+  }
+  return keys
+}
+
+/** Asks for a snapshot if one is wanted; at most one is on its way. */
+export const request = (S: EngineState): void => {
+  if (!S.snapshotWanted || S.snapshot !== undefined || !(S.live || S.resyncing) || S.phase === "closed") return
+  if (S.snapshotRetryAt !== undefined && S.snapshotRetryAt > S.now) return
+  S.snapshotWanted = false
+  S.snapshotRetryAt = undefined
+  const record: SnapshotRecord = {
+    id: ++S.snapshotNo,
+    fence: S.inputNo,
+    generation: S.generation,
+    resync: S.resyncing
+  }
+  S.snapshot = record
+  S.commands.push({
+    _tag: "snapshot",
+    record,
+    prompts: prompts.open(S).flatMap((prompt) => prompt.key === undefined ? [] : [prompt.key]),
+    turns: S.turn === undefined ? [] : keysOf(S, S.turn)
+  })
+}
+
+/** The verdict on a turn that has several keys: running beats all, else the last prompt's counts. */
+const verdictOf = (S: EngineState, turn: TurnRecord, snapshot: Snapshot): TurnVerdict | undefined => {
+  let result: TurnVerdict | undefined
+  for (const key of keysOf(S, turn)) {
+    const verdict = snapshot.turns[key]
+    if (verdict === undefined) continue
+    if (verdict._tag === "running") return verdict
+    result = verdict
+  }
+  return result
+}
+
+const describe = (verdict: TurnVerdict | undefined, snapshot: Snapshot): string =>
+  `${verdict === undefined ? "turn unknown to the agent" : `turn ${verdict._tag}`}, agent ${snapshot.activity}`
+
+const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record: SnapshotRecord): void => {
+  if (turn.fence > record.fence) return
+  const verdict = verdictOf(S, turn, snapshot)
+  if (verdict !== undefined && verdict._tag !== "unfinished" && verdict._tag !== "running") {
+    addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
+    turns.settleByEvidence(S, turn, verdict)
+    return
+  }
+  if (snapshot.activity === "unknown") return
+  if (snapshot.activity === "busy" || verdict?._tag === "running") {
+    turn.anchored = true
+    turn.idleSnapshots = 0
+    if (record.resync) turn.active = true
+    if (turn.settleAt !== undefined && turn.interrupt === undefined) turn.settleAt = undefined
+    return
+  }
+  // The agent is idle and the turn is not finished.
+  addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
+  if (record.resync || turn.settleAt !== undefined || turn.interrupt?.sent === true || turn.idleSnapshots >= 1) {
+    turns.settleByEvidence(S, turn, verdict)
+    return
+  }
+  // Work may be about to begin, or its end about to arrive on the stream: looked at once more.
+  turn.idleSnapshots++
+  turn.settleAt = undefined
+  S.snapshotWanted = true
+  S.snapshotRetryAt = S.now + S.options.limits.retry
+}
+
+const judgeRequests = (S: EngineState, snapshot: Snapshot, record: SnapshotRecord): void => {
+  const open = new Set<string>()
+  for (const signal of snapshot.requests) {
+    open.add(signal.key)
+    signals.apply(S, signal)
+  }
+  for (const request of S.requests.values()) {
+    if (open.has(request.signal.key) || request.fence > record.fence) continue
+    if (request.settledBy === undefined) requests.closedByAgent(S, request, "unknown", undefined)
+    else if (request.delivery === "failed") request.delivery = "delivered"
+  }
+}
+
+/** Applies a snapshot, or notes that it could not be had. */
+export const arrived = (
+  S: EngineState,
+  id: number,
+  snapshot: Snapshot | undefined,
+  error: ErrorInfo | undefined
+): void => {
+  const record = S.snapshot
+  if (record === undefined || record.id !== id) return
+  S.snapshot = undefined
+  if (record.generation !== S.generation) {
+    S.snapshotWanted = true
+    return
+  }
+  if (snapshot === undefined) {
+    S.snapshotWanted = true
+    S.snapshotRetryAt = S.now + S.options.limits.retry
+    if (error !== undefined && S.turn !== undefined) addEvidence(S, S.turn, "snapshot", `no snapshot: ${error._tag}`)
+    return
+  }
+  S.origin = record.resync ? "resync" : "native"
+  for (const signal of snapshot.signals) {
+    if (signal._tag === "turnEnded") continue
+    signals.apply(S, signal)
+  }
+  const busy = snapshot.activity === "busy"
+  for (const prompt of [...prompts.open(S)]) {
+    if (prompt.key === undefined || prompt.fence > record.fence || prompt.calling) continue
+    const fate = snapshot.prompts[prompt.key]
+    if (fate !== undefined) prompts.judged(S, prompt, fate, busy, record.resync)
+  }
+  if (S.turn !== undefined) judgeTurn(S, S.turn, snapshot, record)
+  judgeRequests(S, snapshot, record)
+  S.origin = "native"
+  if (S.zombie !== undefined) {
+    if (snapshot.activity === "idle") S.zombie = undefined
+    else if (busy) {
+      S.zombie.attempts++
+      S.commands.push({ _tag: "interrupt" })
+    }
+  }
+  if (record.resync) {
+    S.resyncing = false
+    emit(S, {
+      _tag: "ConnectionChanged",
+      status: { _tag: "resynced", gap: snapshot.complete ? "closed" : "lossy" }
+    })
+    live(S)
+  }
+}
+
+/** The stream counts as live from here. */
+export const live = (S: EngineState): void => {
+  S.live = true
+  S.connection = "live"
+  emit(S, { _tag: "ConnectionChanged", status: { _tag: "live" } })
+  const turn = S.turn
+  if (turn === undefined) return
+  turn.lastLife = S.now
+  turn.probeAt = S.now + S.options.limits.silence
+  if (turn.interrupt !== undefined) turns.sendInterrupt(S, turn)
+}
+
+/** The machine slept: what the stream said since is doubted, and no silence is counted. */
+export const resync = (S: EngineState): void => {
+  if (!S.live) return
+  S.live = false
+  S.resyncing = true
+  S.snapshot = undefined
+  S.snapshotWanted = true
+  S.snapshotRetryAt = undefined
+  S.connection = "resyncing"
+  emit(S, { _tag: "ConnectionChanged", status: { _tag: "resyncing" } })
+}

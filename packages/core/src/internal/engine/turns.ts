@@ -1,0 +1,315 @@
+/** Turns: started once, settled once, on evidence. */
+import * as AgentError from "../../AgentError.ts"
+import type { ErrorInfo } from "../../AgentError.ts"
+import { TurnId } from "../../Ids.ts"
+import type { ItemStatus } from "../../Item.ts"
+import type { TurnVerdict } from "../../Signal.ts"
+import type { Evidence, InterruptedBy, TurnOutcome, TurnState } from "../../Turn.ts"
+import { addEvidence, emit } from "./emit.ts"
+import * as items from "./items.ts"
+import * as prompts from "./prompts.ts"
+import * as requests from "./requests.ts"
+import type { EngineState, TurnRecord } from "./state.ts"
+import { remembered } from "./state.ts"
+
+/** A turn begins with the first evidence that the agent took it, or when we act on one that we only submitted. */
+export const start = (S: EngineState, key: string, id: string): TurnRecord => {
+  const turn: TurnRecord = {
+    id: TurnId.make(id),
+    key,
+    startedAt: S.now,
+    fence: S.inputNo,
+    anchored: true,
+    active: false,
+    gap: false,
+    shown: { _tag: "running" },
+    retrying: undefined,
+    compacting: false,
+    interrupt: undefined,
+    cancelledBy: undefined,
+    finish: undefined,
+    error: undefined,
+    settleAt: undefined,
+    idleSnapshots: 0,
+    lastLife: S.now,
+    silentSince: undefined,
+    probeAt: S.now + S.options.limits.silence,
+    evidence: [],
+    usage: undefined
+  }
+  S.turn = turn
+  S.turnByKey.set(key, turn)
+  emit(S, { _tag: "TurnStarted", turnId: turn.id })
+  return turn
+}
+
+/** Another key of the same turn: a prompt that was steered into it. */
+export const alias = (S: EngineState, turn: TurnRecord, key: string): void => {
+  S.turnByKey.set(key, turn)
+}
+
+/** Something happened that only a living agent does. */
+export const life = (S: EngineState, turn: TurnRecord): void => {
+  turn.lastLife = S.now
+  turn.idleSnapshots = 0
+  if (turn.silentSince !== undefined) {
+    turn.silentSince = undefined
+    turn.probeAt = S.now + S.options.limits.silence
+  }
+}
+
+/** The agent works (again): an end that was seen before was not the end. */
+export const working = (S: EngineState, turn: TurnRecord): void => {
+  life(S, turn)
+  turn.active = true
+  turn.settleAt = undefined
+  turn.retrying = undefined
+  turn.compacting = false
+}
+
+const desired = (S: EngineState, turn: TurnRecord): TurnState => {
+  if (turn.interrupt !== undefined) return { _tag: "interrupting", by: turn.interrupt.by }
+  const awaiting = requests.awaiting(S, turn)
+  if (awaiting !== undefined) return { _tag: awaiting === "approval" ? "awaitingApproval" : "awaitingInput" }
+  if (turn.retrying !== undefined) return { _tag: "retryingUpstream", ...turn.retrying }
+  if (turn.compacting) return { _tag: "compacting" }
+  if (turn.silentSince !== undefined) return { _tag: "silent", since: turn.silentSince }
+  return { _tag: "running" }
+}
+
+const sameState = (a: TurnState, b: TurnState): boolean => {
+  if (a._tag !== b._tag) return false
+  if (a._tag === "retryingUpstream" && b._tag === "retryingUpstream") {
+    return a.attempt === b.attempt && a.until === b.until
+  }
+  if (a._tag === "silent" && b._tag === "silent") return a.since === b.since
+  return true
+}
+
+/** Tells the host what the turn is doing, once per change. */
+export const refresh = (S: EngineState): void => {
+  const turn = S.turn
+  if (turn === undefined) return
+  const state = desired(S, turn)
+  if (sameState(turn.shown, state)) return
+  turn.shown = state
+  emit(S, { _tag: "TurnChanged", turnId: turn.id, state })
+}
+
+const lostError = (S: EngineState, turn: TurnRecord): ErrorInfo =>
+  AgentError.fromReason(
+    new AgentError.TurnLost({
+      description: turn.gap
+        ? "The connection to the agent was lost while the turn ran, and nothing says that the turn had finished."
+        : "The agent stopped working on the turn without a finish reason."
+    }),
+    { provider: S.options.provider, sessionId: S.options.sessionId }
+  )
+
+/** What the local evidence says, when the agent is known to have stopped. */
+const judge = (S: EngineState, turn: TurnRecord, verdict: TurnVerdict | undefined): TurnOutcome => {
+  const by: InterruptedBy | undefined = turn.interrupt?.by ?? turn.cancelledBy
+  if (verdict?._tag === "completed") return { _tag: "completed", stopReason: verdict.stopReason }
+  if (turn.interrupt?.error !== undefined && turn.finish === undefined) {
+    return { _tag: "failed", error: turn.interrupt.error }
+  }
+  if (verdict?._tag === "interrupted") return { _tag: "interrupted", by: by ?? verdict.by }
+  if (by !== undefined) {
+    // A finish reason seen before the settlement is completion, whoever asked for the interrupt.
+    return turn.finish !== undefined && turn.error === undefined
+      ? { _tag: "completed", stopReason: turn.finish }
+      : { _tag: "interrupted", by }
+  }
+  if (verdict?._tag === "failed") return { _tag: "failed", error: verdict.error }
+  if (turn.error !== undefined) return { _tag: "failed", error: turn.error }
+  if (turn.finish !== undefined) return { _tag: "completed", stopReason: turn.finish }
+  if (turn.gap || !turn.active) return { _tag: "lost", error: lostError(S, turn) }
+  return { _tag: "interrupted", by: "provider" }
+}
+
+const itemStatus: { readonly [K in TurnOutcome["_tag"]]: ItemStatus } = {
+  completed: "completed",
+  interrupted: "interrupted",
+  failed: "failed",
+  lost: "interrupted"
+}
+
+/** Settles the turn: items first, then requests, then prompts that it did not take, then the turn itself. */
+export const settle = (S: EngineState, turn: TurnRecord, outcome: TurnOutcome): void => {
+  if (S.turn !== turn) return
+  items.closeTurn(S, turn, itemStatus[outcome._tag])
+  requests.teardown(S, turn, false)
+  S.turn = undefined
+  S.settled.set(turn, { noticed: false })
+  if (S.settled.size > remembered) {
+    for (const old of S.settled.keys()) {
+      S.settled.delete(old)
+      for (const [key, owner] of S.turnByKey) {
+        if (owner === old) S.turnByKey.delete(key)
+      }
+      break
+    }
+  }
+  emit(S, {
+    _tag: "TurnSettled",
+    turnId: turn.id,
+    outcome,
+    evidence: turn.evidence,
+    ...(turn.usage === undefined ? undefined : { usage: turn.usage })
+  })
+  prompts.turnEnded(S, turn)
+}
+
+export const settleByEvidence = (S: EngineState, turn: TurnRecord, verdict: TurnVerdict | undefined): void =>
+  settle(S, turn, judge(S, turn, verdict))
+
+/** The agent was seen to stop. Without a verdict of its own the end is confirmed by a snapshot. */
+export const ended = (
+  S: EngineState,
+  turn: TurnRecord,
+  verdict: TurnVerdict | undefined,
+  source: Evidence["source"],
+  fact: string
+): void => {
+  addEvidence(S, turn, source, fact)
+  if (verdict !== undefined && verdict._tag !== "running" && verdict._tag !== "unfinished") {
+    settleByEvidence(S, turn, verdict)
+    return
+  }
+  const certain = turn.active && turn.finish !== undefined && turn.error === undefined &&
+    turn.interrupt === undefined && !S.steering.some((prompt) => prompt.target === turn)
+  if (certain) {
+    settleByEvidence(S, turn, undefined)
+    return
+  }
+  turn.settleAt ??= S.now + S.options.limits.settle
+  S.snapshotWanted = true
+}
+
+/** Asks the agent to stop. The state changes in this very step, whatever the agent does. */
+export const interrupt = (S: EngineState, by: InterruptedBy, error?: ErrorInfo): void => {
+  if (S.turn === undefined && S.inflight !== undefined) prompts.startTurnOf(S, S.inflight)
+  const turn = S.turn
+  if (turn === undefined || turn.interrupt !== undefined) return
+  turn.interrupt = {
+    by,
+    error,
+    deadline: S.now + S.options.limits.interrupt,
+    sent: false,
+    retryAt: undefined
+  }
+  addEvidence(S, turn, by === "policy" ? "timer" : "host", `interrupt asked by ${by}`)
+  requests.teardown(S, turn, false)
+  refresh(S)
+  sendInterrupt(S, turn)
+}
+
+/** An interrupt that overtakes its prompt would hit nothing, so it waits until the submission was answered. */
+export const sendInterrupt = (S: EngineState, turn: TurnRecord): void => {
+  const interrupt = turn.interrupt
+  if (interrupt === undefined || interrupt.sent || !S.live) return
+  if (S.inflight?.calling === true) return
+  interrupt.sent = true
+  interrupt.retryAt = undefined
+  S.commands.push({ _tag: "interrupt" })
+}
+
+const toolOpen = (S: EngineState, turn: TurnRecord): boolean => {
+  for (const record of S.items.values()) {
+    if (record.turn === turn && record.status === undefined && record.stream === "output") return true
+  }
+  return false
+}
+
+/** Timers of the open turn. */
+export const tick = (S: EngineState): void => {
+  const turn = S.turn
+  if (turn === undefined) return
+  const limits = S.options.limits
+  const now = S.now
+  if (turn.settleAt !== undefined && turn.settleAt <= now) {
+    if (turn.active || turn.interrupt !== undefined || turn.error !== undefined) {
+      addEvidence(S, turn, "timer", "no snapshot in time; settled on what was seen")
+      settleByEvidence(S, turn, undefined)
+      return
+    }
+    // An end was seen, work was not: only a snapshot can tell whether it was ours.
+    turn.settleAt = now + limits.settle
+    S.snapshotWanted = true
+  }
+  const interrupting = turn.interrupt
+  if (interrupting !== undefined) {
+    if (interrupting.deadline <= now) {
+      addEvidence(S, turn, "timer", "the agent did not confirm the interrupt; settled locally")
+      if (S.live) {
+        S.zombie = { probeAt: now + limits.interrupt, attempts: 0 }
+        S.commands.push({ _tag: "reconnect", reason: "the agent did not confirm an interrupt" })
+      }
+      settleByEvidence(S, turn, undefined)
+      return
+    }
+    if (interrupting.retryAt !== undefined && interrupting.retryAt <= now) {
+      interrupting.sent = false
+      sendInterrupt(S, turn)
+    }
+    return
+  }
+  if (!S.live) return
+  if (requests.awaiting(S, turn) !== undefined) {
+    turn.lastLife = now
+    turn.probeAt = now + limits.silence
+    return
+  }
+  if (toolOpen(S, turn)) {
+    for (const record of S.items.values()) {
+      if (record.turn !== turn || record.status !== undefined || record.stream !== "output" || record.noticed) continue
+      if (now - Math.max(record.startedAt, turn.lastLife) >= limits.toolNotice) {
+        record.noticed = true
+        emit(S, {
+          _tag: "Notice",
+          level: "warning",
+          code: "toolSilent",
+          text: "A tool has been running for a long time without output.",
+          turnId: turn.id,
+          itemId: record.id
+        })
+      }
+    }
+    turn.probeAt = now + limits.silence
+    return
+  }
+  if (turn.retrying?.until !== undefined && turn.retrying.until > now) {
+    turn.lastLife = now
+    turn.probeAt = turn.retrying.until + limits.silence
+    return
+  }
+  if (now - turn.lastLife >= limits.silenceEnd) {
+    const error = AgentError.fromReason(
+      new AgentError.UpstreamSilent({ silentFor: now - turn.lastLife }),
+      { provider: S.options.provider, sessionId: S.options.sessionId }
+    )
+    interrupt(S, "policy", error)
+    return
+  }
+  if (turn.probeAt <= now) {
+    if (now - turn.lastLife >= limits.silence) {
+      turn.silentSince ??= turn.lastLife
+      turn.probeAt = now + limits.silence
+      S.snapshotWanted = true
+    } else {
+      turn.probeAt = turn.lastLife + limits.silence
+    }
+  }
+}
+
+export const wakeAt = (S: EngineState): number => {
+  const turn = S.turn
+  if (turn === undefined) return Number.POSITIVE_INFINITY
+  let wake = turn.settleAt ?? Number.POSITIVE_INFINITY
+  if (turn.interrupt !== undefined) {
+    wake = Math.min(wake, turn.interrupt.deadline, turn.interrupt.retryAt ?? Number.POSITIVE_INFINITY)
+  } else if (S.live) {
+    wake = Math.min(wake, turn.probeAt)
+  }
+  return wake
+}

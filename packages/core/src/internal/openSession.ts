@@ -1,0 +1,334 @@
+/** Makes one session: engine, driver, connection and binding, in the scope that it is given. */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import type { Json } from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import * as AgentError from "../AgentError.ts"
+import type { ApprovalPolicy } from "../ApprovalPolicy.ts"
+import type { Binding, BindingStore } from "../BindingStore.ts"
+import * as EventLog from "../EventLog.ts"
+import { PromptId } from "../Ids.ts"
+import type { SessionId } from "../Ids.ts"
+import type { Receipt } from "../Prompt.ts"
+import * as Prompt from "../Prompt.ts"
+import type { Connection, ProviderInstance } from "../Provider.ts"
+import type { PromptHandle, Session } from "../Session.ts"
+import type { DurableEvent, SessionEvent } from "../SessionEvent.ts"
+import type { PromptOutcome } from "../Turn.ts"
+import * as connectionLoop from "./connectionLoop.ts"
+import * as driverModule from "./driver.ts"
+import type { CallLimits } from "./driver.ts"
+import type { EngineLimits } from "./engine/state.ts"
+import * as engine from "./engine/state.ts"
+import * as identifier from "./identifier.ts"
+import * as sessionView from "./sessionView.ts"
+
+export interface SessionOptions {
+  readonly id: SessionId
+  readonly provider: ProviderInstance
+  readonly cwd: string
+  readonly title?: string
+  readonly model?: string
+  readonly mode?: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly policy: ApprovalPolicy
+  readonly limits: EngineLimits
+  readonly calls: CallLimits
+  readonly expiresAfter?: number
+  /** What is known of the session from before. */
+  readonly binding?: Binding
+  readonly store: BindingStore["Service"]
+  readonly realPath?: (path: string) => string | undefined
+}
+
+/** Beyond the engine's own limit, for the last call to the agent and the release of the connection. */
+const closeGrace = 2_000
+
+const unsupported = (provider: string, operation: string) =>
+  AgentError.make(new AgentError.Unsupported({ operation, provider }), { provider })
+
+export const open = (options: SessionOptions): Effect.Effect<Session, AgentError.AgentError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { provider, store } = options
+    const context = { provider: provider.id, sessionId: options.id }
+    const S = engine.make({
+      sessionId: options.id,
+      provider: provider.id,
+      cwd: options.cwd,
+      firstSeq: options.binding?.lastSeq ?? 0,
+      canSteer: provider.capabilities.steer,
+      promptKey: provider.promptKey ?? ((id) => id),
+      limits: options.limits,
+      ...(options.expiresAfter === undefined ? undefined : { expiresAfter: options.expiresAfter }),
+      ...(options.realPath === undefined ? undefined : { realPath: options.realPath })
+    }, options.policy)
+
+    let cursor: Json | undefined = options.binding?.cursor
+    let model = options.model ?? options.binding?.model
+    let mode = options.mode ?? options.binding?.mode
+    let title = options.title ?? options.binding?.title
+    let started = options.binding?.started ?? false
+    let lastOutcome = options.binding?.lastOutcome
+    const createdAt = options.binding?.createdAt ?? (yield* Clock.currentTimeMillis)
+
+    const binding = Effect.map(Clock.currentTimeMillis, (now): Binding => ({
+      v: 1,
+      sessionId: options.id,
+      provider: provider.id,
+      cwd: options.cwd,
+      createdAt,
+      updatedAt: now,
+      lastSeq: S.seq,
+      started,
+      ...(cursor === undefined ? undefined : { cursor }),
+      ...(model === undefined ? undefined : { model }),
+      ...(mode === undefined ? undefined : { mode }),
+      ...(title === undefined ? undefined : { title }),
+      ...(lastOutcome === undefined ? undefined : { lastOutcome })
+    }))
+    const save = Effect.flatMap(binding, store.set)
+    const changed = Latch.makeUnsafe(false)
+
+    const onDurable = (event: DurableEvent): void => {
+      if (event._tag === "TurnSettled") lastOutcome = event.outcome._tag
+      else if (event._tag === "TurnStarted") started = true
+      else if (event._tag === "SessionInfo") title = event.title
+      else if (event._tag !== "SessionConfigured") return
+      Latch.openUnsafe(changed)
+    }
+
+    const driver = yield* driverModule.make({ state: S, limits: options.calls, onDurable })
+    const demand = Latch.makeUnsafe(false)
+    const first = yield* Deferred.make<Connection, AgentError.AgentError>()
+
+    // What the provider says before a connection stands is told in order with everything else.
+    const report = (signal: Parameters<Parameters<ProviderInstance["connect"]>[0]["report"]>[0]): void =>
+      driver.dispatch([{ _tag: "signals", generation: S.generation, signals: [signal] }])
+
+    const connect = Effect.suspend(() =>
+      provider.connect({
+        sessionId: options.id,
+        cwd: options.cwd,
+        recreate: cursor !== undefined,
+        policy: S.policy,
+        report,
+        ...(cursor === undefined ? undefined : { cursor }),
+        ...(title === undefined ? undefined : { title }),
+        ...(model === undefined ? undefined : { model }),
+        ...(mode === undefined ? undefined : { mode }),
+        ...(options.env === undefined ? undefined : { env: options.env })
+      })
+    ).pipe(Effect.tap((connection) =>
+      Effect.sync(() => {
+        cursor = connection.cursor
+      })
+    ))
+
+    const loop = yield* connectionLoop.run({
+      driver,
+      demand,
+      first,
+      connect,
+      // The binding is stored before the session reports ready: a session that cannot be resumed is not opened.
+      onFirst: (connection) =>
+        Effect.andThen(
+          Effect.sync(() => driver.dispatch([{ _tag: "opened", how: connection.how }])),
+          save
+        )
+    }).pipe(Effect.forkScoped)
+
+    const writing = yield* Semaphore.make(1)
+    const saveQuietly = save.pipe(
+      writing.withPermit,
+      Effect.catch((error) => Effect.logWarning("The binding of a session could not be stored.", error.message)),
+      Effect.annotateLogs(context)
+    )
+    yield* Effect.forever(Effect.andThen(
+      changed.await,
+      Effect.suspend(() => {
+        Latch.closeUnsafe(changed)
+        return saveQuietly
+      })
+    )).pipe(Effect.forkScoped)
+
+    // The loop may be waiting inside a call of the adapter: it is asked to go, never joined from here.
+    const release = Fiber.interrupt(loop).pipe(
+      Effect.forkDetach,
+      Effect.andThen(
+        Fiber.await(loop).pipe(Effect.timeoutOption(closeGrace), Effect.asVoid)
+      )
+    )
+
+    const close = (why: string): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        driver.dispatch([{ _tag: "close", why }])
+        return Deferred.await(driver.finished).pipe(
+          Effect.timeoutOption(options.limits.close + closeGrace),
+          Effect.asVoid
+        )
+      })
+
+    yield* Effect.addFinalizer(() =>
+      close("the host stopped").pipe(Effect.andThen(release), Effect.andThen(saveQuietly), Effect.timeoutOption(5_000))
+    )
+
+    yield* Deferred.await(first).pipe(
+      Effect.mapError((error) => AgentError.withContext(error, context)),
+      Effect.raceFirst(Effect.andThen(
+        Deferred.await(driver.finished),
+        Effect.fail(AgentError.make(
+          new AgentError.ConnectionLost({
+            target: provider.id,
+            description: "The session was closed while it opened."
+          }),
+          context
+        ))
+      ))
+    )
+
+    const closedError = AgentError.make(
+      new AgentError.SessionNotFound({ sessionId: options.id, description: "The session is closed." }),
+      context
+    )
+
+    const events: Session["events"] = (read) => EventLog.read(driver.log, read)
+
+    const prompt = (input: string | Prompt.PromptInput, how?: { readonly delivery?: Prompt.Delivery }) =>
+      Effect.gen(function*() {
+        if (S.phase === "closing" || S.phase === "closed") return yield* closedError
+        const value = Prompt.fromInput(input)
+        const refused = refuses(provider, value)
+        if (refused !== undefined) return yield* AgentError.make(refused, context)
+        const id = PromptId.make(yield* identifier.next("prm"))
+        const receipt = yield* Deferred.make<Receipt>()
+        const outcome = yield* Deferred.make<PromptOutcome>()
+        driver.waiters.set(id, { receipt, outcome })
+        const after = S.seq
+        driver.dispatch([{ _tag: "prompt", id, input: value, delivery: how?.delivery ?? "queue" }])
+        Latch.openUnsafe(demand)
+        const handle: PromptHandle = {
+          id,
+          receipt: Deferred.await(receipt),
+          outcome: Deferred.await(outcome),
+          events: promptEvents(events({ after }), id)
+        }
+        return handle
+      })
+
+    const session: Session = {
+      id: options.id,
+      provider: provider.id,
+      cwd: options.cwd,
+      capabilities: provider.capabilities,
+      state: driver.summary,
+      view: Effect.sync(() => sessionView.view(S)),
+      events,
+      prompt,
+      withdraw: (id) =>
+        Effect.sync(() => {
+          if (S.prompts.get(id)?.state._tag !== "queued") return false
+          driver.dispatch([{ _tag: "withdraw", id }])
+          return true
+        }),
+      interrupt: Effect.sync(() => driver.dispatch([{ _tag: "interrupt", by: "user" }])),
+      requests: Effect.sync(() => sessionView.view(S).requests),
+      answer: (id, answer) =>
+        Effect.suspend(() => {
+          const record = S.requests.get(id)
+          if (record === undefined || record.settledBy !== undefined) {
+            return Effect.fail(AgentError.make(
+              new AgentError.RequestNotOpen({
+                requestId: id,
+                settledBy: record?.settledBy ?? "unknown",
+                ...(record?.answer === undefined ? undefined : { decision: record.answer._tag })
+              }),
+              context
+            ))
+          }
+          if (!record.request.options.includes(answer._tag)) {
+            return Effect.fail(AgentError.make(
+              new AgentError.InvalidRequest({
+                field: "answer",
+                description: `The request takes ${record.request.options.join(", ")}, not "${answer._tag}".`
+              }),
+              context
+            ))
+          }
+          driver.dispatch([{ _tag: "answer", id, answer }])
+          return Effect.void
+        }),
+      configure: (change) =>
+        Effect.gen(function*() {
+          if (change.model !== undefined && !provider.capabilities.setModel) {
+            return yield* unsupported(provider.id, "changing the model")
+          }
+          if (change.mode !== undefined && !provider.capabilities.setMode) {
+            return yield* unsupported(provider.id, "changing the mode")
+          }
+          const connection = driver.connection
+          if (connection?.configure !== undefined) yield* connection.configure(change)
+          if (change.policy !== undefined) driver.dispatch([{ _tag: "policy", policy: change.policy }])
+          if (change.model !== undefined || change.mode !== undefined) {
+            model = change.model ?? model
+            mode = change.mode ?? mode
+            driver.dispatch([{
+              _tag: "configured",
+              ...(change.model === undefined ? undefined : { model: change.model }),
+              ...(change.mode === undefined ? undefined : { mode: change.mode })
+            }])
+          }
+        }),
+      attach: (attach) =>
+        attach?.answers === false ? Effect.void : Effect.acquireRelease(
+          Effect.sync(() => driver.dispatch([{ _tag: "attached", count: S.attached + 1 }])),
+          () => Effect.sync(() => driver.dispatch([{ _tag: "attached", count: S.attached - 1 }]))
+        ),
+      quiescent: driver.quiescent,
+      close: close("closed by the host"),
+      closed: Deferred.await(driver.finished)
+    }
+    return session
+  })
+
+const refuses = (
+  provider: ProviderInstance,
+  input: Prompt.PromptInput
+): AgentError.Unsupported | AgentError.InvalidRequest | undefined => {
+  if (input.parts.length === 0 || input.parts.every((part) => part._tag === "Text" && part.text.trim() === "")) {
+    return new AgentError.InvalidRequest({ field: "prompt", description: "The prompt is empty." })
+  }
+  for (const part of input.parts) {
+    if (part._tag === "Image" && !provider.capabilities.images) {
+      return new AgentError.Unsupported({ operation: "an image in a prompt", provider: provider.id })
+    }
+    if (part._tag === "File" && !provider.capabilities.files) {
+      return new AgentError.Unsupported({ operation: "a file in a prompt", provider: provider.id })
+    }
+    if (part._tag === "Mention" && !provider.capabilities.subagents) {
+      return new AgentError.Unsupported({ operation: "calling a subagent by name", provider: provider.id })
+    }
+    if (part._tag === "Command") {
+      return new AgentError.Unsupported({ operation: "a slash command in a prompt", provider: provider.id })
+    }
+  }
+  return undefined
+}
+
+/** The events up to the one that tells the prompt's outcome. */
+const promptEvents = (events: ReturnType<Session["events"]>, id: PromptId): ReturnType<Session["events"]> =>
+  Stream.suspend(() => {
+    let turn: string | undefined
+    const isLast = (event: SessionEvent | { readonly _tag: "Lagged" }): boolean => {
+      if (event._tag === "PromptChanged" && event.promptId === id) {
+        if (event.state._tag === "consumed") turn = event.state.turnId
+        else return event.state._tag === "failed" || event.state._tag === "returned" || event.state._tag === "withdrawn"
+      }
+      return event._tag === "TurnSettled" && event.turnId === turn
+    }
+    return Stream.takeUntil(events, isLast)
+  })

@@ -1,0 +1,288 @@
+/**
+ * OpenCode as a provider: `opencode serve` of the 1.x line, spoken to over HTTP and server-sent events.
+ *
+ * @since 0.1.0
+ */
+import * as AgentError from "@reins/core/AgentError"
+import type { Answer } from "@reins/core/AgentRequest"
+import type { ApprovalPolicy } from "@reins/core/ApprovalPolicy"
+import * as Capabilities from "@reins/core/Capabilities"
+import type { PromptInput } from "@reins/core/Prompt"
+import type { Connection, ConnectOptions, Model, Probe, Provider, Submission } from "@reins/core/Provider"
+import type { Opened } from "@reins/core/SessionEvent"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as HttpClient from "effect/http/HttpClient"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
+import * as RcMap from "effect/RcMap"
+import * as Schema from "effect/Schema"
+import * as askRules from "./internal/askRules.ts"
+import * as snapshot from "./internal/snapshot.ts"
+import * as OpenCodeBinary from "./OpenCodeBinary.ts"
+import * as OpenCodeServer from "./OpenCodeServer.ts"
+
+/**
+ * The release that Reins is tested with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const testedVersion = "1.18.33"
+
+/**
+ * How OpenCode is found and run.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Absolute path of the native binary. Default: `REINS_OPENCODE_BIN`, the nearest `node_modules`, `PATH`. */
+  readonly binary?: string
+  /** Environment variables for the servers, besides the inherited ones. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Where to look for `node_modules`, besides the session's directory. Default: the working directory. */
+  readonly searchFrom?: ReadonlyArray<string>
+  /** From spawn to healthy. Default 60 seconds. */
+  readonly startTimeout?: Duration.Input
+  /** How long a server is kept after its last session closed. Default 5 minutes. */
+  readonly idleTimeToLive?: Duration.Input
+}
+
+const capabilities: Capabilities.Capabilities = {
+  ...Capabilities.none,
+  steer: true,
+  interrupt: true,
+  resume: true,
+  setModel: true,
+  setMode: true,
+  questions: true,
+  plan: true,
+  subagents: true,
+  usage: true,
+  cost: true,
+  unasked: [
+    "the todo list of the conversation",
+    "in subagents: what the user's own configuration allows for an agent by name"
+  ]
+}
+
+const Cursor = Schema.Struct({ v: Schema.Literal(1), sessionID: Schema.NonEmptyString })
+
+const decodeCursor = Schema.decodeUnknownEffect(Cursor)
+
+/** Sent with a refusal: without words OpenCode ends the turn, with them the model goes on. */
+const declined = "The user declined this. Do not try to reach the same in another way; say what you would need, and go on."
+
+const defaultModel = (model: string | undefined) => {
+  if (model === undefined) return undefined
+  const slash = model.indexOf("/")
+  return { providerID: model.slice(0, slash), modelID: model.slice(slash + 1) }
+}
+
+const checkModel = (model: string | undefined): Effect.Effect<void, AgentError.AgentError> =>
+  model === undefined || /^[^/]+\/.+$/.test(model) ? Effect.void : AgentError.fail(
+    new AgentError.InvalidRequest({
+      field: "model",
+      description: `OpenCode names a model "provider/model"; "${model}" has no provider.`
+    })
+  )
+
+/** Ids of messages and parts sort by time; the agent compares ours with its own. */
+const promptKey = (promptId: string, now: number): string =>
+  `msg_${((BigInt(now) * 0x1000n) & 0xffffffffffffn).toString(16).padStart(12, "0")}${promptId.slice(-14)}`
+
+const partsOf = (key: string, input: PromptInput) =>
+  input.parts.flatMap((part, index) => {
+    const id = `prt_${key.slice(4, -2)}${index.toString(36).padStart(2, "0")}`
+    if (part._tag === "Text") return [{ id, type: "text" as const, text: part.text }]
+    if (part._tag === "Mention") return [{ id, type: "agent" as const, name: part.agent }]
+    return []
+  })
+
+/**
+ * OpenCode for `Providers.layer`. Its servers are started when the first session needs them, with a password of their
+ * own, on a loopback port of their own, and are shared by sessions with the same binary and environment.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  options: Options = {}
+): Provider<ChildProcessSpawner | HttpClient.HttpClient | FileSystem.FileSystem | Path.Path> => ({
+  kind: "opencode",
+  make: Effect.fnUntraced(function*(id) {
+    const spawner = yield* ChildProcessSpawner
+    const http = yield* HttpClient.HttpClient
+    const fs = yield* FileSystem.FileSystem
+    const path = yield* Path.Path
+    const idleTimeToLive = options.idleTimeToLive ?? "5 minutes"
+
+    const servers = yield* RcMap.make({
+      idleTimeToLive,
+      lookup: (key: string) =>
+        OpenCodeServer.make(JSON.parse(key) as OpenCodeServer.Options).pipe(
+          Effect.provideService(ChildProcessSpawner, spawner),
+          Effect.provideService(HttpClient.HttpClient, http)
+        )
+    })
+
+    const find = (cwd: string) =>
+      OpenCodeBinary.find({
+        from: [...(options.searchFrom ?? [process.cwd()]), cwd],
+        ...(options.binary === undefined ? undefined : { binary: options.binary })
+      }).pipe(Effect.provideService(FileSystem.FileSystem, fs), Effect.provideService(Path.Path, path))
+
+    const serverFor = Effect.fnUntraced(function*(
+      cwd: string,
+      env: Readonly<Record<string, string>> | undefined,
+      policy: ApprovalPolicy
+    ) {
+      const binary = yield* find(cwd)
+      const merged = { ...options.env, ...env }
+      const key: OpenCodeServer.Options & { readonly build: string } = {
+        binary: binary.path,
+        build: binary.key,
+        env: Object.fromEntries(Object.entries(merged).toSorted(([a], [b]) => a < b ? -1 : 1)),
+        startTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds")),
+        ask: !askRules.acceptsAll(policy)
+      }
+      return yield* RcMap.get(servers, JSON.stringify(key))
+    })
+
+    const connect = Effect.fnUntraced(function*(session: ConnectOptions) {
+      yield* checkModel(session.model)
+      const server = yield* serverFor(session.cwd, session.env, session.policy)
+      yield* server.listen(session.report)
+      const { client } = yield* server.live
+      // A broken configuration leaves the server healthy and every route of the directory failing.
+      yield* client.config(session.cwd)
+      let model = session.model
+      let mode = session.mode
+
+      const created = client.createSession({
+        ...(session.title === undefined ? undefined : { title: session.title }),
+        permission: askRules.sessionRules(session.policy)
+      }, session.cwd)
+
+      let how: Opened = { _tag: "new" }
+      let sessionID: string
+      let children: ReadonlyArray<string> = []
+      if (session.cursor === undefined) {
+        sessionID = (yield* created).id
+      } else {
+        const cursor = yield* decodeCursor(session.cursor).pipe(Effect.mapError(() =>
+          AgentError.make(
+            new AgentError.InvalidRequest({
+              field: "cursor",
+              description: "The stored cursor is not one of OpenCode's, or of a newer version."
+            })
+          )
+        ))
+        const known = yield* client.getSession(cursor.sessionID)
+        if (Option.isSome(known)) {
+          how = { _tag: "resumed" }
+          sessionID = cursor.sessionID
+          children = (yield* client.children(sessionID)).map((child) => child.id)
+          yield* client.updateSession(sessionID, { permission: askRules.sessionRules(session.policy) })
+        } else if (session.recreate) {
+          sessionID = (yield* created).id
+          how = { _tag: "recreated", reason: `OpenCode does not know the conversation ${cursor.sessionID} any more.` }
+        } else {
+          return yield* AgentError.make(new AgentError.SessionNotFound({ sessionId: cursor.sessionID }))
+        }
+      }
+      const { signals, state } = yield* server.attach(sessionID, children)
+
+      const submit = (submission: Submission) => {
+        const chosen = defaultModel(model)
+        return client.promptAsync(sessionID, {
+          messageID: submission.key,
+          parts: partsOf(submission.key, submission.input),
+          ...(chosen === undefined ? undefined : { model: chosen }),
+          ...(mode === undefined ? undefined : { agent: mode })
+        })
+      }
+
+      const connection: Connection = {
+        how,
+        cursor: { v: 1, sessionID },
+        signals,
+        submit,
+        // OpenCode merges a prompt that arrives during a turn into the next step of the loop.
+        steer: submit,
+        interrupt: client.abort(sessionID),
+        settle: (request, answer) => settle(client, request.kind, request.key, answer),
+        snapshot: (request) =>
+          Effect.all({
+            status: client.sessionStatus(session.cwd),
+            messages: client.messages(sessionID),
+            permissions: client.permissions(session.cwd),
+            questions: client.questions(session.cwd)
+          }, { concurrency: "unbounded" }).pipe(
+            Effect.map((read) => snapshot.build(state, { ...read, request }))
+          ),
+        configure: Effect.fnUntraced(function*(change) {
+          yield* checkModel(change.model)
+          model = change.model ?? model
+          mode = change.mode ?? mode
+          if (change.policy !== undefined) {
+            yield* client.updateSession(sessionID, { permission: askRules.sessionRules(change.policy) })
+          }
+        })
+      }
+      return connection
+    })
+
+    return {
+      id,
+      kind: "opencode",
+      capabilities,
+      promptKey,
+      connect,
+      probe: find(process.cwd()).pipe(
+        Effect.map((binary): Probe => ({
+          installed: true,
+          binary: binary.path,
+          support: "unknown",
+          protocol: "http",
+          auth: "unknown"
+        })),
+        Effect.catch((error) =>
+          Effect.succeed<Probe>({ installed: false, support: "unknown", auth: "unknown", advice: error.message })
+        )
+      ),
+      models: ({ cwd }) =>
+        Effect.scoped(Effect.gen(function*() {
+          const server = yield* serverFor(cwd, undefined, { rules: [], otherwise: { _tag: "ask" } })
+          const { client } = yield* server.live
+          return (yield* client.models(cwd)) satisfies ReadonlyArray<Model>
+        }))
+    }
+  })
+})
+
+const settle = (
+  client: OpenCodeServer.Live["client"],
+  kind: string,
+  key: string,
+  answer: Answer
+): Effect.Effect<"delivered" | "gone", AgentError.AgentError> => {
+  if (kind === "question") {
+    return answer._tag === "answers" ? client.replyQuestion(key, { answers: answer.answers }) : client.rejectQuestion(key)
+  }
+  switch (answer._tag) {
+    case "accept":
+    case "acceptForSession":
+      // Never the agent's own "always": it is broader than what was asked, and holds for the whole directory.
+      return client.replyPermission(key, { reply: "once" })
+    case "decline":
+      return client.replyPermission(key, { reply: "reject", message: answer.reason ?? declined })
+    case "cancel":
+    case "answers":
+    case "content":
+      return client.replyPermission(key, { reply: "reject" })
+  }
+}

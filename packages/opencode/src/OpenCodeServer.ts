@@ -1,0 +1,318 @@
+/**
+ * One `opencode serve` process, shared by all sessions with the same binary, environment and configuration, with one
+ * event stream for all of them.
+ *
+ * @since 0.1.0
+ */
+import * as AgentError from "@reins/core/AgentError"
+import * as Redaction from "@reins/core/Redaction"
+import type { ProcessStatus } from "@reins/core/SessionEvent"
+import type { Signal } from "@reins/core/Signal"
+import * as EventStream from "@reins/transport/EventStream"
+import * as ServerProcess from "@reins/transport/ServerProcess"
+import * as Supervisor from "@reins/transport/Supervisor"
+import type * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as HttpClient from "effect/http/HttpClient"
+import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
+import * as Queue from "effect/Queue"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import * as askRules from "./internal/askRules.ts"
+import { freePort } from "./internal/freePort.ts"
+import * as normalise from "./internal/normalise.ts"
+import type { Route } from "./internal/router.ts"
+import * as routerModule from "./internal/router.ts"
+import * as OpenCodeClient from "./OpenCodeClient.ts"
+
+/**
+ * A server that answers, with its event stream connected.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Live {
+  readonly client: OpenCodeClient.OpenCodeClient
+  readonly version: string
+  readonly pid: number
+  /** Counts the event stream's connections. */
+  readonly generation: number
+}
+
+/**
+ * A shared server.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface OpenCodeServer {
+  /** Waits until the server answers and its event stream stands; fails when it cannot be had. */
+  readonly live: Effect.Effect<Live, AgentError.AgentError>
+  /** Hears the states of the process for as long as the scope lives. */
+  readonly listen: (report: (signal: Signal) => void) => Effect.Effect<void, never, Scope.Scope>
+  /** Receives the signals of a session tree for as long as the scope lives. */
+  readonly attach: (
+    root: string,
+    children: ReadonlyArray<string>
+  ) => Effect.Effect<
+    { readonly state: normalise.NormaliserState; readonly signals: Stream.Stream<Signal, AgentError.AgentError> },
+    AgentError.AgentError,
+    Scope.Scope
+  >
+}
+
+/**
+ * How to start a server.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly binary: string
+  /** Added to the inherited environment. */
+  readonly env: Readonly<Record<string, string>>
+  readonly startTimeout: Duration.Input
+  /** Whether the agents of this server are made to ask; off only when the host's policy accepts everything. */
+  readonly ask: boolean
+}
+
+interface Info {
+  readonly url: string
+  readonly client: OpenCodeClient.OpenCodeClient
+  readonly version: string
+}
+
+const target = "opencode serve"
+const readyLine = /listening on (https?:\/\/\S+)/
+/** Failures of a start that another port or a moment later mend. */
+const transientStart = /ServeError|Failed query|database is locked/
+const startAttempts = 3
+
+/** First starts on one data directory race in OpenCode's migrations, so they are made one after another. */
+const coldStarts = new Map<string, Semaphore.Semaphore>()
+const maxDirectories = 64
+
+const coldStart = (directory: string): Semaphore.Semaphore => {
+  const known = coldStarts.get(directory)
+  if (known !== undefined) return known
+  if (coldStarts.size >= maxDirectories) {
+    for (const oldest of coldStarts.keys()) {
+      coldStarts.delete(oldest)
+      break
+    }
+  }
+  const made = Semaphore.makeUnsafe(1)
+  coldStarts.set(directory, made)
+  return made
+}
+
+const variable = (name: string) => Config.String(name).pipe(Effect.orElseSucceed(() => ""))
+
+const password = Effect.sync(() => {
+  const bytes = crypto.getRandomValues(new Uint8Array(24))
+  return Redacted.make(Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(""))
+})
+
+const lost = (description: string) => AgentError.make(new AgentError.ConnectionLost({ target, description }))
+
+const statusOf = (status: Supervisor.Status<Info>): ProcessStatus | undefined => {
+  switch (status._tag) {
+    case "starting":
+      return { _tag: "starting" }
+    case "ready":
+      return { _tag: "ready", version: status.info.version, protocol: "http", pid: status.pid }
+    case "exited":
+      return {
+        _tag: "exited",
+        ...(status.code === undefined ? undefined : { code: status.code }),
+        ...(status.signal === undefined ? undefined : { signal: status.signal }),
+        ...(status.stderrTail === "" || status.stderrTail === undefined ? undefined : { stderrTail: status.stderrTail })
+      }
+    case "restarting":
+      return { _tag: "restarting", attempt: status.attempt, in: status.in }
+    case "unavailable":
+      return { _tag: "unavailable", error: AgentError.toInfo(status.error) }
+    case "idle":
+    case "stopped":
+      return undefined
+  }
+}
+
+/**
+ * Starts a server and keeps it running until the scope closes; then it is disposed, so that its tools end too, and
+ * ended.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options
+): Effect.fn.Return<OpenCodeServer, never, Scope.Scope | ChildProcessSpawner | HttpClient.HttpClient> {
+  const secret = yield* password
+  const redactor = Redaction.make({ values: [secret] })
+  const listeners = new Set<(signal: Signal) => void>()
+  const tell = (status: ProcessStatus): void => {
+    for (const report of listeners) report({ _tag: "process", status })
+  }
+  const inherited = yield* variable("OPENCODE_CONFIG_CONTENT")
+  const content = options.env["OPENCODE_CONFIG_CONTENT"] ?? (inherited === "" ? undefined : inherited)
+  const config = options.ask ? askRules.askConfig(content) ?? content : content
+  const dataDirectory = options.env["XDG_DATA_HOME"] ?? options.env["HOME"] ??
+    (yield* variable("XDG_DATA_HOME")) + "|" + (yield* variable("HOME"))
+
+  const probe = (url: string) =>
+    Effect.gen(function*() {
+      const client = yield* OpenCodeClient.make({ url, password: secret })
+      const health = yield* client.health
+      return { url, client, version: health.version }
+    })
+
+  const spawn = Effect.gen(function*() {
+    const port = yield* freePort
+    return yield* ServerProcess.spawn({
+      command: options.binary,
+      args: ["serve", "--hostname=127.0.0.1", `--port=${port}`],
+      env: {
+        // An update in place would change the binary under running sessions.
+        OPENCODE_DISABLE_AUTOUPDATE: "1",
+        ...options.env,
+        ...(config === undefined ? undefined : { OPENCODE_CONFIG_CONTENT: config }),
+        OPENCODE_SERVER_PASSWORD: secret,
+        OPENCODE_SERVER_USERNAME: undefined
+      },
+      redactor,
+      startTimeout: options.startTimeout,
+      ready: { line: (line: string) => readyLine.exec(line)?.[1], probe },
+      onProgress: (progress) =>
+        Effect.sync(() => tell({ _tag: "starting", stage: progress.stage, elapsed: progress.elapsed })),
+      // A signal alone would leave running tools behind: only dispose ends them.
+      politeStop: (info: Info) => info.client.globalDispose,
+      voluntaryExit: 0
+    })
+  }).pipe(
+    Effect.retry({
+      times: startAttempts - 1,
+      while: (error) =>
+        error.reason._tag === "ProcessExited" && transientStart.test(error.reason.stderrTail ?? "")
+    }),
+    coldStart(dataDirectory).withPermit
+  )
+
+  const supervisor = yield* Supervisor.make({ start: spawn, target })
+
+  let live: Live | undefined
+  let broken: AgentError.AgentError | undefined
+  let waiting = Deferred.makeUnsafe<Live, AgentError.AgentError>()
+
+  const router = routerModule.make({
+    onOverflow: () => lost("A session could not keep up with its events; it is read again from the agent."),
+    onMalformed: () => {}
+  })
+
+  const drop = (error: AgentError.AgentError) =>
+    Effect.sync(() => {
+      if (live !== undefined) waiting = Deferred.makeUnsafe()
+      live = undefined
+      router.fail(error)
+    })
+
+  yield* SubscriptionRef.changes(supervisor.status).pipe(
+    Stream.runForEach((status) =>
+      Effect.sync(() => {
+        const told = statusOf(status)
+        if (told !== undefined) tell(told)
+      })
+    ),
+    Effect.forkScoped
+  )
+
+  yield* EventStream.make({
+    target,
+    request: Effect.map(supervisor.current, (running) => running.info.client.eventRequest)
+  }).pipe(
+    Stream.runForEach((signal) => {
+      switch (signal._tag) {
+        case "Data":
+          return Effect.sync(() => router.push(signal.events))
+        case "Connected":
+          return Effect.matchEffect(supervisor.current, {
+            onFailure: drop,
+            onSuccess: (running) =>
+              Effect.suspend(() => {
+                live = {
+                  client: running.info.client,
+                  version: running.info.version,
+                  pid: running.pid,
+                  generation: signal.generation
+                }
+                return Deferred.succeed(waiting, live)
+              })
+          })
+        case "Silent":
+          return Effect.sync(() => router.broadcast({ _tag: "silent", since: signal.since }))
+        case "Lost":
+          return drop(signal.error)
+      }
+    }),
+    Effect.matchEffect({
+      onSuccess: () => drop(lost("The event stream ended.")),
+      onFailure: (error) =>
+        Effect.suspend(() => {
+          broken = error
+          return Effect.andThen(drop(error), Deferred.fail(waiting, error))
+        })
+    }),
+    Effect.forkScoped
+  )
+
+  // Registered last, so it runs first: sessions hear of the end before their server goes.
+  yield* Effect.addFinalizer(() => drop(lost("The server was released.")))
+
+  return {
+    live: Effect.suspend(() => {
+      if (broken !== undefined) return Effect.fail(broken)
+      if (live !== undefined) return Effect.succeed(live)
+      // The start itself says why it fails; the stream only says that it could not connect.
+      return Effect.andThen(supervisor.current, Effect.suspend(() => Deferred.await(waiting)))
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: Duration.sum(Duration.fromInputUnsafe(options.startTimeout), Duration.seconds(30)),
+        orElse: () => Effect.fail(lost("The event stream of the server could not be connected in time."))
+      })
+    ),
+    listen: (report) =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          listeners.add(report)
+          const status = statusOf(SubscriptionRef.getUnsafe(supervisor.status))
+          if (status !== undefined) report({ _tag: "process", status })
+        }),
+        () =>
+          Effect.sync(() => {
+            listeners.delete(report)
+          })
+      ),
+    attach: (root, children) =>
+      Effect.acquireRelease(
+        Effect.gen(function*() {
+          if (live === undefined) return yield* lost("The event stream was lost while the session connected.")
+          const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(routerModule.routeLimit)
+          const route: Route = { root, state: normalise.make({ sessionId: root }), queue }
+          router.add(route)
+          for (const child of children) router.adopt(route, child)
+          return route
+        }),
+        (route) =>
+          Effect.sync(() => {
+            router.remove(route)
+            Queue.endUnsafe(route.queue)
+          })
+      ).pipe(Effect.map((route) => ({ state: route.state, signals: Stream.fromQueue(route.queue) })))
+  }
+})
