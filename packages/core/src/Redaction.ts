@@ -55,8 +55,11 @@ export interface Redactor {
   readonly redactJson: <A>(value: A) => A
   /** Learns one more value; values shorter than `minLength` are ignored. */
   readonly add: (value: Redacted.Redacted<string> | string) => void
-  /** Where the secrets are, in order and without overlap. */
-  readonly find: (text: string) => ReadonlyArray<Span>
+  /**
+   * Where the secrets are, in order and without overlap. In a text that is still `growing`, also the beginning of a known
+   * value at its end.
+   */
+  readonly find: (text: string, options?: { readonly growing?: boolean | undefined }) => ReadonlyArray<Span>
   /** Length of the longest form of a known value, in characters. */
   readonly longest: () => number
 }
@@ -84,9 +87,10 @@ export const make = (options: {
     (pattern) => new RegExp(pattern.source, `${pattern.flags.replace(/[gy]/g, "")}g`)
   )
 
-  const find = (text: string): ReadonlyArray<Span> => {
+  const find: Redactor["find"] = (text, options) => {
     const found: Array<Span> = []
     known.find(text, found)
+    if (options?.growing === true) known.findGrowing(text, found)
     patterns.find(text, found)
     for (const pattern of own) {
       for (const match of text.matchAll(pattern)) {

@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as AgentError from "./AgentError.ts"
 import * as ApprovalPolicy from "./ApprovalPolicy.ts"
 import { BindingStore } from "./BindingStore.ts"
@@ -100,7 +101,12 @@ export class Sessions extends Context.Service<Sessions, {
 interface Entry {
   readonly session: Deferred.Deferred<Session, AgentError.AgentError>
   readonly scope: Scope.Closeable
+  /** Completes when nothing of the session is left: its place under the id is free again. */
+  readonly released: Deferred.Deferred<void>
 }
+
+/** How long a close waits for the last binding and the connection, beyond the close of the session itself. */
+const releaseGrace = 5_000
 
 const millis = (input: Duration.Input | undefined, otherwise: number): number =>
   input === undefined ? otherwise : Duration.toMillis(Duration.fromInputUnsafe(input))
@@ -129,9 +135,17 @@ const make = (limits: Limits) =>
 
     const release = (id: SessionId, entry: Entry): Effect.Effect<void> =>
       Effect.suspend(() => {
-        if (entries.get(id) === entry) entries.delete(id)
-        return Scope.close(entry.scope, Exit.void)
+        return Effect.ensuring(
+          Scope.close(entry.scope, Exit.void),
+          Effect.suspend(() => {
+            if (entries.get(id) === entry) entries.delete(id)
+            return Deferred.succeed(entry.released, undefined)
+          })
+        )
       })
+
+    const released = (entry: Entry): Effect.Effect<void> =>
+      Effect.asVoid(Effect.timeoutOption(Deferred.await(entry.released), releaseGrace))
 
     const begin = Effect.fnUntraced(function*(
       id: SessionId,
@@ -175,17 +189,31 @@ const make = (limits: Limits) =>
       }).pipe(Scope.provide(scope))
     })
 
-    const open = Effect.fnUntraced(function*(
+    const open: Sessions["Service"]["open"] = Effect.fnUntraced(function*(
       options: OpenOptions
     ): Effect.fn.Return<Session, AgentError.AgentError> {
       const id = options.id ?? SessionId.make(yield* identifier.next("ses"))
       const known = entries.get(id)
-      if (known !== undefined) return yield* Deferred.await(known.session)
-      const entry: Entry = { session: Deferred.makeUnsafe(), scope: Scope.makeUnsafe() }
+      if (known !== undefined) {
+        const session = yield* Deferred.await(known.session)
+        const { phase } = SubscriptionRef.getUnsafe(session.state)
+        if (phase !== "closing" && phase !== "closed") return session
+        yield* session.close
+        return yield* open(options)
+      }
+      const entry: Entry = {
+        session: Deferred.makeUnsafe(),
+        scope: Scope.makeUnsafe(),
+        released: Deferred.makeUnsafe()
+      }
       entries.set(id, entry)
       // The opening goes on when the one who asked for it is interrupted only if others wait for it: it is cheap to
       // say that nobody else does, so an interrupt takes the half-open session back.
       return yield* begin(id, options, entry.scope).pipe(
+        Effect.map((session): Session => ({
+          ...session,
+          close: Effect.andThen(session.close, released(entry))
+        })),
         starts.withPermit,
         Effect.onExit((exit) =>
           Exit.isSuccess(exit)

@@ -4,6 +4,7 @@
 export * as AgentError from "./AgentError.ts"
 export * as AgentRequest from "./AgentRequest.ts"
 export * as ApprovalPolicy from "./ApprovalPolicy.ts"
+export * as AsyncEvents from "./AsyncEvents.ts"
 export * as BindingStore from "./BindingStore.ts"
 export * as Capabilities from "./Capabilities.ts"
 export * as EventLog from "./EventLog.ts"

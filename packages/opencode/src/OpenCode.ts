@@ -22,6 +22,7 @@ import * as Schema from "effect/Schema"
 import * as askRules from "./internal/askRules.ts"
 import * as snapshot from "./internal/snapshot.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
+import type * as OpenCodeClient from "./OpenCodeClient.ts"
 import * as OpenCodeServer from "./OpenCodeServer.ts"
 
 /**
@@ -74,7 +75,8 @@ const Cursor = Schema.Struct({ v: Schema.Literal(1), sessionID: Schema.NonEmptyS
 const decodeCursor = Schema.decodeUnknownEffect(Cursor)
 
 /** Sent with a refusal: without words OpenCode ends the turn, with them the model goes on. */
-const declined = "The user declined this. Do not try to reach the same in another way; say what you would need, and go on."
+const declined =
+  "The user declined this. Do not try to reach the same in another way; say what you would need, and go on."
 
 const defaultModel = (model: string | undefined) => {
   if (model === undefined) return undefined
@@ -94,11 +96,11 @@ const checkModel = (model: string | undefined): Effect.Effect<void, AgentError.A
 const promptKey = (promptId: string, now: number): string =>
   `msg_${((BigInt(now) * 0x1000n) & 0xffffffffffffn).toString(16).padStart(12, "0")}${promptId.slice(-14)}`
 
-const partsOf = (key: string, input: PromptInput) =>
-  input.parts.flatMap((part, index) => {
+const partsOf = (key: string, input: PromptInput): ReadonlyArray<OpenCodeClient.PartInput> =>
+  input.parts.flatMap((part, index): ReadonlyArray<OpenCodeClient.PartInput> => {
     const id = `prt_${key.slice(4, -2)}${index.toString(36).padStart(2, "0")}`
-    if (part._tag === "Text") return [{ id, type: "text" as const, text: part.text }]
-    if (part._tag === "Mention") return [{ id, type: "agent" as const, name: part.agent }]
+    if (part._tag === "Text") return [{ id, type: "text", text: part.text }]
+    if (part._tag === "Mention") return [{ id, type: "agent", name: part.agent }]
     return []
   })
 
@@ -271,7 +273,9 @@ const settle = (
   answer: Answer
 ): Effect.Effect<"delivered" | "gone", AgentError.AgentError> => {
   if (kind === "question") {
-    return answer._tag === "answers" ? client.replyQuestion(key, { answers: answer.answers }) : client.rejectQuestion(key)
+    return answer._tag === "answers"
+      ? client.replyQuestion(key, { answers: answer.answers })
+      : client.rejectQuestion(key)
   }
   switch (answer._tag) {
     case "accept":

@@ -22,7 +22,11 @@ export interface OpenCodeBinary {
 }
 
 const variable = (name: string) =>
-  Config.String(name).pipe(Config.option, Effect.orElseSucceed(() => Option.none<string>()), Effect.map(Option.getOrUndefined))
+  Config.String(name).pipe(
+    Config.option,
+    Effect.orElseSucceed(() => Option.none<string>()),
+    Effect.map(Option.getOrUndefined)
+  )
 
 /**
  * The packages that carry the native binary for this machine, best first. The baseline build runs on processors

@@ -10,25 +10,6 @@ const optional = Schema.optionalKey
 const Loose = Schema.Record(Schema.String, Schema.Unknown)
 
 /**
- * The payload of an event, on `/event` and inside of the envelope of `/global/event`.
- *
- * @category schemas
- * @since 0.1.0
- */
-export const Event = Schema.Struct({
-  id: optional(Schema.String),
-  type: Schema.String,
-  properties: Schema.Unknown
-})
-/**
- * The payload of an event.
- *
- * @category models
- * @since 0.1.0
- */
-export type Event = typeof Event.Type
-
-/**
  * One frame of `/global/event`: an event of some directory, or a `sync` row.
  *
  * @category schemas

@@ -198,8 +198,7 @@ export const make = Effect.fnUntraced(function*(
   }).pipe(
     Effect.retry({
       times: startAttempts - 1,
-      while: (error) =>
-        error.reason._tag === "ProcessExited" && transientStart.test(error.reason.stderrTail ?? "")
+      while: (error) => error.reason._tag === "ProcessExited" && transientStart.test(error.reason.stderrTail ?? "")
     }),
     coldStart(dataDirectory).withPermit
   )

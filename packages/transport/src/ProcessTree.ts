@@ -118,8 +118,10 @@ export const descendants = (
   root: number | ProcessRef,
   collected: ReadonlyArray<ProcessInfo> = []
 ): Effect.Effect<ReadonlyArray<ProcessInfo>> =>
-  Effect.map(table, (rows) =>
-    processTable.membersOf(rows, typeof root === "number" ? { pid: root } : root, collected, process.pid))
+  Effect.map(
+    table,
+    (rows) => processTable.membersOf(rows, typeof root === "number" ? { pid: root } : root, collected, process.pid)
+  )
 
 /**
  * When the living process with this pid started, or nothing when none lives.
@@ -172,8 +174,11 @@ const signalAll = Effect.fnUntraced(function*(
   // we verified is in it.
   const leads = (yield* isAlive(root)) || members.some((member) => member.pgid === root.pid)
   const delivered = leads && (yield* signalGroup(root.pid, signal))
-  yield* Effect.forEach(members, (member) =>
-    delivered && member.pgid === root.pid ? Effect.void : signalProcess(member, signal), { discard: true })
+  yield* Effect.forEach(
+    members,
+    (member) => delivered && member.pgid === root.pid ? Effect.void : signalProcess(member, signal),
+    { discard: true }
+  )
   if (!delivered) yield* signalProcess(root, signal)
 })
 

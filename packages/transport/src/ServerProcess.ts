@@ -20,7 +20,7 @@ import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as processOutput from "./internal/processOutput.ts"
+import * as lineReader from "./internal/lineReader.ts"
 import * as ProcessTree from "./ProcessTree.ts"
 
 /**
@@ -49,7 +49,7 @@ export interface ServerProcess<out Info = void> {
   readonly info: Info
   /** Waits for the process to end. */
   readonly exited: Effect.Effect<Exited>
-  /** The last it wrote, at most 8 KiB, redacted. */
+  /** The last it wrote, redacted: at most 200 lines and 16,384 characters. */
   readonly tail: () => string
   /** Ends the process and all that it started. Idempotent, bounded by 5 s, callable from anywhere. */
   readonly stop: Effect.Effect<void>
@@ -108,7 +108,7 @@ export interface Options<Line, Info, R, R2> {
   readonly cwd?: string | undefined
   /** Added to the inherited environment; `undefined` removes a variable. `Redacted` values never appear in any text. */
   readonly env?: Readonly<Record<string, string | Redacted.Redacted<string> | undefined>> | undefined
-  /** Removes secrets from all text that leaves this module. Default: knows the `Redacted` values of `env`. */
+  /** Removes secrets from all text that leaves this module; it learns the `Redacted` values of `args` and `env`. */
   readonly redactor?: Redaction.Redactor | undefined
   readonly ready: Ready<Line, Info, R>
   /** From spawn to ready. Default 60 s. */
@@ -145,7 +145,7 @@ const drainLimit = Duration.millis(200)
  * @category constructors
  * @since 0.1.0
  */
-export const spawn = <Info, Line = Info, R = never, R2 = never>(
+export const spawn = <Line = void, Info = Line, R = never, R2 = never>(
   options: Options<Line, Info, R, R2>
 ): Effect.Effect<ServerProcess<Info>, AgentError.AgentError, ChildProcessSpawner | Scope.Scope | R | R2> =>
   Effect.uninterruptibleMask((restore) =>
@@ -187,6 +187,7 @@ interface Child<Line> {
   /** Waits for the ready line. */
   readonly line: Effect.Effect<Line>
   readonly lastLine: () => string | undefined
+  /** Nobody waits for a line any more. */
   readonly ignoreLines: () => void
   /** The spawner need not end it any more. */
   readonly release: Effect.Effect<void>
@@ -197,8 +198,11 @@ const launch = Effect.fnUntraced(function*<Line, Info, R, R2>(
   options: Options<Line, Info, R, R2>
 ): Effect.fn.Return<Child<Line>, AgentError.AgentError, ChildProcessSpawner> {
   const spawner = yield* ChildProcessSpawner
-  const redactor = options.redactor ?? Redaction.make({ values: secretsOf(options.env) })
-  const shown = options.args.map((arg) => Redacted.isRedacted(arg) ? "<redacted>" : arg)
+  const redactor = options.redactor ?? Redaction.make({ values: [] })
+  for (const value of [...options.args, ...Object.values(options.env ?? {})]) {
+    if (Redacted.isRedacted(value)) redactor.add(value)
+  }
+  const shown = options.args.map((arg) => Redacted.isRedacted(arg) ? Redaction.replacement : arg)
   const command = redactor.redact([options.command, ...shown].join(" "))
   const scope = yield* Scope.make()
   const spawnedAt = yield* Clock.currentTimeMillis
@@ -235,36 +239,33 @@ const launch = Effect.fnUntraced(function*<Line, Info, R, R2>(
       Deferred.doneUnsafe(line, Exit.die(defect))
     }
   }
-  const output = () => {
+  let starting = true
+  const drain = Effect.fnUntraced(function*(stream: ChildProcessHandle["stdout"]) {
     const tail = Redaction.makeTail({ redactor })
-    const reader = processOutput.make({ sink: tail.push, onLine })
-    return {
-      reader,
-      text: () => {
-        reader.flush()
-        return tail.text()
-      }
-    }
-  }
-  const stdout = output()
-  const stderr = output()
+    const decoder = new TextDecoder()
+    const readLines = lineReader.make(onLine)
+    const fiber = yield* Stream.runForEachArray(stream, (chunks) =>
+      Effect.sync(() => {
+        for (const chunk of chunks) {
+          const text = decoder.decode(chunk, { stream: true })
+          tail.push(text)
+          if (starting) readLines(text)
+        }
+      })).pipe(Effect.ignore, Effect.forkIn(scope, { startImmediately: true }))
+    return { tail, fiber }
+  })
+  const stdout = yield* drain(handle.stdout)
+  const stderr = yield* drain(handle.stderr)
   const tail = () => {
-    const text = stderr.text()
-    return text.trim() === "" ? stdout.text() : text
+    const text = stderr.tail.text()
+    return text.trim() === "" ? stdout.tail.text() : text
   }
-
-  const drain = (stream: ChildProcessHandle["stdout"], reader: processOutput.ProcessOutput) =>
-    Stream.runForEachArray(stream, (chunks) => Effect.sync(() => chunks.forEach(reader.push))).pipe(
-      Effect.ignore,
-      Effect.forkIn(scope, { startImmediately: true })
-    )
-  const drains = [yield* drain(handle.stdout, stdout.reader), yield* drain(handle.stderr, stderr.reader)]
 
   const gone = Deferred.makeUnsafe<void>()
   const exited = Deferred.makeUnsafe<Exited>()
   yield* Effect.match(handle.exitCode, { onSuccess: (code): Exited => ({ code }), onFailure: exitedBySignal }).pipe(
     Effect.tap(() => Deferred.succeed(gone, undefined)),
-    Effect.tap(() => Fiber.awaitAll(drains).pipe(Effect.timeoutOption(drainLimit))),
+    Effect.tap(() => Fiber.awaitAll([stdout.fiber, stderr.fiber]).pipe(Effect.timeoutOption(drainLimit))),
     Effect.flatMap((exit) => Deferred.sync(exited, () => withTail(exit, tail()))),
     Effect.forkIn(scope, { startImmediately: true })
   )
@@ -279,17 +280,12 @@ const launch = Effect.fnUntraced(function*<Line, Info, R, R2>(
     line: Deferred.await(line),
     lastLine: () => lastLine === undefined ? undefined : redactor.redact(lastLine),
     ignoreLines() {
-      stdout.reader.ignoreLines()
-      stderr.reader.ignoreLines()
+      starting = false
     },
     release: Effect.ignore(handle.unref),
     scope
   }
 })
-
-const secretsOf = (
-  env: Readonly<Record<string, string | Redacted.Redacted<string> | undefined>> = {}
-): ReadonlyArray<Redacted.Redacted<string>> => Object.values(env).filter((value) => Redacted.isRedacted(value))
 
 const failWith = (reason: AgentError.AgentErrorReason) => Effect.fail(AgentError.make(reason))
 
@@ -351,8 +347,10 @@ const awaitReady = Effect.fnUntraced(function*<Info, Line, R, R2>(
     }
   })
   const waiting = Effect.forever(Effect.andThen(Effect.sleep(reportEvery), report))
-  const ended = Effect.flatMap(Deferred.await(child.exited), (exit) =>
-    failWith(new AgentError.ProcessExited({ command: child.command, ...exit })))
+  const ended = Effect.flatMap(
+    Deferred.await(child.exited),
+    (exit) => failWith(new AgentError.ProcessExited({ command: child.command, ...exit }))
+  )
 
   return yield* Effect.raceAllFirst([ready, ended, waiting]).pipe(
     Effect.timeoutOrElse({

@@ -6,7 +6,7 @@
  */
 import * as AgentError from "@reins/core/AgentError"
 import * as Clock from "effect/Clock"
-import * as Data from "effect/Data"
+import type * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -198,9 +198,12 @@ export const make = Effect.fnUntraced(function*<Info, R>(
       switch (state._tag) {
         case "ready":
           return Effect.succeed(state.running)
-        case "pending":
+        case "pending": {
+          // Taken first: opening may run the start, and with it the next state, before it returns.
+          const { waiting } = state
           demand.openUnsafe()
-          return Deferred.await(state.waiting)
+          return Deferred.await(waiting)
+        }
         case "unavailable":
           return Effect.fail(waitStill(state.error, state.retryAt - now))
         case "stopped":

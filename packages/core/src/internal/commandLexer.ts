@@ -13,7 +13,7 @@ const bare = /[A-Za-z0-9_./,:@%+=-]/
 const printable = /^[\x20-\x7e]*$/
 
 /** No leading `-` (zsh's modifier), `+`, `%` (a job) or `=` (zsh's path lookup), and no assignment. */
-const program = /^[A-Za-z0-9_.\/=].*/
+const program = /^[A-Za-z0-9_./][A-Za-z0-9_./+,:@-]*$/
 
 const words = (text: string): ReadonlySet<string> => new Set(text.trim().split(/\s+/))
 
@@ -136,13 +136,18 @@ const gitCommands = words(`
   restore rm mv reset stash tag cat-file merge-base check-ignore diff-tree
 `)
 
-/** Options by which those run a helper or write a file; `git` takes them shortened. */
-const gitOptions = ["--ext-", "--textc", "--ou", "--edit", "--filters"]
+/** Options by which those run a helper, an editor, or write a file. */
+const gitOptions = ["--ext-diff", "--textconv", "--output", "--edit", "--filters"]
+
+/** `git` also takes an option shortened, and `--output-indicator-new` beside `--output`. */
+const isGitOption = (word: string): boolean => {
+  const option = word.split("=", 1)[0] ?? ""
+  return option.length > 2 && gitOptions.some((known) => known.startsWith(option) || option.startsWith(known))
+}
 
 const gitRunsOthers = (argv: ReadonlyArray<string>): boolean => {
   const sub = argv[1]
-  return sub === undefined || !gitCommands.has(sub) ||
-    argv.some((word, index) => index > 1 && gitOptions.some((option) => word.startsWith(option)))
+  return sub === undefined || !gitCommands.has(sub) || argv.some((word, index) => index > 1 && isGitOption(word))
 }
 
 /**

@@ -76,7 +76,7 @@ export const make = (options: {
   Effect.gen(function*() {
     const S = options.state
     const clock = yield* Clock.Clock
-    const log = EventLog.make({ firstSeq: S.seq })
+    const log = EventLog.make({ firstSeq: S.seq + 1 })
     const summary = yield* SubscriptionRef.make(sessionView.state(S))
     const finished = yield* Deferred.make<string>()
     const run = yield* FiberSet.makeRuntime<never, void, never>()
@@ -139,9 +139,35 @@ export const make = (options: {
           step(S, more, clock.currentTimeMillisUnsafe())
           flush()
         }
+      } catch (defect) {
+        crash(defect)
       } finally {
         pending = undefined
       }
+    }
+
+    /** A bug of ours must not become a wait for ever: everybody who waits is told, and the session ends. */
+    const crash = (defect: unknown): void => {
+      const error = AgentError.toInfo(AgentError.fromUnknown(defect))
+      S.phase = "closed"
+      S.wakeAt = undefined
+      S.events = []
+      S.commands = []
+      const receipt: Receipt = { _tag: "failed", error }
+      for (const waiter of waiters.values()) {
+        Deferred.doneUnsafe(waiter.receipt, Effect.succeed(receipt))
+        Deferred.doneUnsafe(waiter.outcome, Effect.succeed({ _tag: "notRun", receipt }))
+      }
+      waiters.clear()
+      for (const list of byTurn.values()) {
+        for (const waiter of list) Deferred.doneUnsafe(waiter.outcome, Effect.succeed({ _tag: "failed", error }))
+      }
+      byTurn.clear()
+      for (const resume of idle) resume()
+      idle.clear()
+      EventLog.end(log)
+      Deferred.doneUnsafe(finished, Effect.succeed("a defect of the session engine"))
+      run(Effect.logError("A session ended by a defect of its engine.", defect))
     }
 
     const flush = (): void => {

@@ -174,7 +174,12 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       })
 
     yield* Effect.addFinalizer(() =>
-      close("the host stopped").pipe(Effect.andThen(release), Effect.andThen(saveQuietly), Effect.timeoutOption(5_000))
+      close("the host stopped").pipe(
+        Effect.andThen(release),
+        // A session that never opened leaves no binding behind.
+        Effect.andThen(Effect.suspend(() => S.generation === 0 ? Effect.void : saveQuietly)),
+        Effect.timeoutOption(5_000)
+      )
     )
 
     yield* Deferred.await(first).pipe(

@@ -60,7 +60,8 @@ const askAll: Readonly<Record<string, string>> = {
   ...Object.fromEntries(harmless.map((permission) => [permission, "allow"]))
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => Predicate.isObject(value) && !Array.isArray(value)
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  Predicate.isObject(value) && !Array.isArray(value)
 
 /** Ours last, whatever place a key had before. */
 const overlay = (permission: unknown): Record<string, unknown> => {

@@ -166,6 +166,13 @@ export const judge = (error: Wire.NamedError): Judgement => {
 export const ofRetry = (message: string): AgentError.ErrorInfo =>
   AgentError.fromReason(reasonOf({ name: "APIError", data: { message, isRetryable: true } }), { provider: "opencode" })
 
+/** What a subagent's tool says of its failure. */
+export const ofSubagent = (message: string): AgentError.ErrorInfo =>
+  AgentError.fromReason(
+    new AgentError.UpstreamFailed({ kind: "subagent", description: wordsOf(message) }),
+    { provider: "opencode" }
+  )
+
 /** The endless loop: without a finish reason the server asks the model again and again. */
 export const endlessLoop = (steps: number): AgentError.ErrorInfo =>
   AgentError.fromReason(

@@ -81,7 +81,11 @@ const outputOf = (state: Wire.ToolState, record: PartRecord): string | undefined
 }
 
 /** A call of a tool. Updates the record with what was told. */
-export const ofTool = (part: Wire.ToolPart, record: PartRecord, agentPath: ReadonlyArray<string> | undefined): Shown => {
+export const ofTool = (
+  part: Wire.ToolPart,
+  record: PartRecord,
+  agentPath: ReadonlyArray<string> | undefined
+): Shown => {
   const { state } = part
   const status = statusOf(part)
   const invalid = part.tool === "invalid"
@@ -165,7 +169,12 @@ const changeWords: { readonly [word: string]: FileChange["change"] } = {
 const change = (
   path: string,
   kind: FileChange["change"],
-  facts: { readonly diff?: unknown; readonly additions?: unknown; readonly deletions?: unknown; readonly movedTo?: unknown }
+  facts: {
+    readonly diff?: unknown
+    readonly additions?: unknown
+    readonly deletions?: unknown
+    readonly movedTo?: unknown
+  }
 ): FileChange => {
   const diff = text(facts.diff)
   const additions = count(facts.additions)
@@ -192,7 +201,8 @@ export const filesOfPatch = (patch: string): ReadonlyArray<FileChange> => {
     }
     const moved = /^\*\*\* Move to: (.+?)\s*$/.exec(line)?.[1]
     const last = changes.at(-1)
-    if (moved !== undefined && last !== undefined) changes[changes.length - 1] = { ...last, change: "moved", movedTo: moved }
+    if (moved !== undefined && last !== undefined)
+      changes[changes.length - 1] = { ...last, change: "moved", movedTo: moved }
   }
   return changes
 }
@@ -216,7 +226,10 @@ const changesOf = (tool: string, input: Loose, metadata: Loose): ReadonlyArray<F
   if (files.length > 0) return files
   const created = metadata["exists"] === false || (tool === "edit" && input["oldString"] === "")
   const diffs = [metadata["filediff"], ...list(metadata["results"]).map((result) => object(result)?.["filediff"])]
-    .flatMap((entry) => object(entry) ?? [])
+    .flatMap((entry): ReadonlyArray<Loose> => {
+      const diff = object(entry)
+      return diff === undefined ? [] : [diff]
+    })
   if (diffs.length > 0) {
     return diffs.flatMap((diff) => {
       const path = text(diff["file"])

@@ -96,6 +96,12 @@ const subjectOf = (kind: RequestKind, ask: Wire.Permission, facts: RequestFacts)
   }
 }
 
+/** Whether the call behind an ask is known and its input is not: the frame that tells it follows at once. */
+export const isEarly = (state: NormaliserState, ask: Wire.Permission): boolean => {
+  const part = partOf(state, ask.tool)
+  return part !== undefined && part.open && Object.keys(part.input ?? {}).length === 0
+}
+
 const partOf = (state: NormaliserState, tool: Wire.Permission["tool"]): PartRecord | undefined => {
   if (tool === undefined) return undefined
   const id = state.calls.get(callKey(tool.messageID, tool.callID))

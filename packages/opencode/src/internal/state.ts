@@ -1,6 +1,7 @@
 /** What the normaliser remembers of a session and its subagents: whose message, whose part, whose turn. */
 import type { Native } from "@reins/core/SessionEvent"
 import type { SignalContext, TurnVerdict } from "@reins/core/Signal"
+import type { Permission } from "../OpenCodeSchema.ts"
 
 export interface MessageRecord {
   readonly id: string
@@ -12,7 +13,9 @@ export interface MessageRecord {
   readonly summary: boolean
   /** For a user message: whether it was told as a prompt, is known to be the server's own, or is not known yet. */
   prompt: "unknown" | "told" | "own"
-  /** The finish reason that was told. */
+  /** Whether the stream showed it; a snapshot alone tells nothing but whose it is. */
+  seen: boolean
+  /** The stop reason that was told. */
   finish: string | undefined
   errorTold: boolean
 }
@@ -24,7 +27,10 @@ export interface PartRecord {
   readonly messageId: string
   /** The tool's name at first sight: `invalid` later is a fate, not a name. */
   readonly tool: string
+  /** It may grow. */
   open: boolean
+  /** Its end was told. */
+  final: boolean
   voided: boolean
   /** The output told so far, while the tool runs. */
   output: string
@@ -43,6 +49,12 @@ export interface ChildRecord {
   unknownSteps: number
 }
 
+/** An ask that waits for the frame that follows it and tells the input of the call. */
+export interface HeldAsk {
+  readonly ask: Permission
+  readonly event: WireEvent
+}
+
 /** A frame of the event stream, its payload parsed. */
 export interface WireEvent {
   readonly type: string
@@ -59,6 +71,7 @@ export interface NormaliserState {
   readonly calls: Map<string, string>
   /** User messages that the server wrote itself, and the turn that they go on with. */
   readonly aliases: Map<string, string>
+  readonly held: Array<HeldAsk>
   /** Steps whose usage was told. */
   readonly steps: Map<string, true>
   /** The turn that runs, or ran last. */
@@ -66,6 +79,8 @@ export interface NormaliserState {
   busy: boolean
   /** Answers of the model in a row that ended without a finish reason. */
   unknownSteps: number
+  /** Turns that were caught in the endless loop, and how many such answers they had. */
+  readonly loops: Map<string, number>
   title: string | undefined
   diff: string
   plan: string
@@ -74,7 +89,7 @@ export interface NormaliserState {
 }
 
 /** How much is remembered; what is older is judged by the engine and by snapshots. */
-export const limits = { messages: 1024, parts: 4096, calls: 4096, aliases: 256, steps: 4096, children: 256 }
+export const limits = { messages: 1024, parts: 4096, calls: 4096, aliases: 256, steps: 4096, children: 256, loops: 64 }
 
 export const make = (options: { readonly sessionId: string; readonly raw?: boolean }): NormaliserState => ({
   sessionId: options.sessionId,
@@ -84,10 +99,12 @@ export const make = (options: { readonly sessionId: string; readonly raw?: boole
   parts: new Map(),
   calls: new Map(),
   aliases: new Map(),
+  held: [],
   steps: new Map(),
   turn: undefined,
   busy: false,
   unknownSteps: 0,
+  loops: new Map(),
   title: undefined,
   diff: "[]",
   plan: "",

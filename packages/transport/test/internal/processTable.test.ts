@@ -23,7 +23,13 @@ const host = row(5, 2, 2)
 describe("processTable", () => {
   it("reads a stat whose command holds parentheses, spaces, newlines and a false state", () => {
     for (const comm of ["node", "a b", "((sd-pam))", ") R 1 2 3 (", "x\n) Z 1", ""]) {
-      assert.deepStrictEqual(processTable.parseStat(stat(42, comm)), { pid: 42, ppid: 10, pgid: 11, sid: 12, startTime: 777 })
+      assert.deepStrictEqual(processTable.parseStat(stat(42, comm)), {
+        pid: 42,
+        ppid: 10,
+        pgid: 11,
+        sid: 12,
+        startTime: 777
+      })
     }
   })
 
@@ -41,11 +47,25 @@ describe("processTable", () => {
       "nonsense"
     ].join("\n"))
     assert.deepStrictEqual(pids(rows), [1, 771])
-    assert.deepStrictEqual(rows[1], { pid: 771, ppid: 1, pgid: 770, sid: 0, startTime: Date.parse("Sat Nov 21 10:00:01 2026") })
+    assert.deepStrictEqual(rows[1], {
+      pid: 771,
+      ppid: 1,
+      pgid: 770,
+      sid: 0,
+      startTime: Date.parse("Sat Nov 21 10:00:01 2026")
+    })
   })
 
   it("follows parents, and the sessions that members lead", () => {
-    const table = tableOf(shell, host, row(100, 5, 100), row(101, 100, 101), row(102, 1, 101), row(103, 102, 103), row(200, 1, 200))
+    const table = tableOf(
+      shell,
+      host,
+      row(100, 5, 100),
+      row(101, 100, 101),
+      row(102, 1, 101),
+      row(103, 102, 103),
+      row(200, 1, 200)
+    )
     assert.deepStrictEqual(pids(processTable.membersOf(table, { pid: 100, startTime: 100 }, [], 5)), [101, 102, 103])
   })
 
@@ -56,14 +76,23 @@ describe("processTable", () => {
   })
 
   it("leaves alone who was given the pid, the session or the group of a dead one", () => {
-    const reused = tableOf(shell, host, row(100, 1, 100, 9_000), row(150, 100, 100), row(101, 1, 101, 9_000), row(160, 101, 101))
+    const reused = tableOf(
+      shell,
+      host,
+      row(100, 1, 100, 9_000),
+      row(150, 100, 100),
+      row(101, 1, 101, 9_000),
+      row(160, 101, 101)
+    )
     const collected = [row(101, 100, 101)]
     assert.deepStrictEqual(processTable.membersOf(reused, { pid: 100, startTime: 100 }, collected, 5), [])
   })
 
   it("never takes the host, nor who only shares its session", () => {
     const table = tableOf(shell, host, row(6, 2, 2), row(100, 5, 2), row(101, 100, 2))
-    assert.deepStrictEqual(pids(processTable.membersOf(table, { pid: 100, startTime: 100 }, [row(101, 100, 2)], 5)), [101])
+    assert.deepStrictEqual(pids(processTable.membersOf(table, { pid: 100, startTime: 100 }, [row(101, 100, 2)], 5)), [
+      101
+    ])
     assert.deepStrictEqual(pids(processTable.membersOf(table, { pid: 2, startTime: 2 }, [], 5)), [6])
   })
 })

@@ -63,7 +63,21 @@ describe("sseDecoder", () => {
   })
 
   it("reads any stream as the standard does, in chunks of any size", () => {
-    const piece = fc.constantFrom("data", ":", " ", "\n", "\r", "\r\n", "\n\n", "data: x", "é", "😀", "id: 1", "\uFEFF", "d")
+    const piece = fc.constantFrom(
+      "data",
+      ":",
+      " ",
+      "\n",
+      "\r",
+      "\r\n",
+      "\n\n",
+      "data: x",
+      "é",
+      "😀",
+      "id: 1",
+      "\uFEFF",
+      "d"
+    )
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 40 }), fc.integer({ min: 1, max: 9 }), (pieces, size) => {
         const text = pieces.join("")

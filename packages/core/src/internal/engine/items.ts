@@ -32,7 +32,8 @@ const start = (
     content,
     stream,
     sent: "",
-    withheld: false,
+    // An item that a snapshot found under way has deltas that nobody saw.
+    withheld: S.reading !== undefined,
     status: undefined,
     declined: false,
     background: false,
@@ -82,10 +83,11 @@ export const upsert = (S: EngineState, signal: ItemSignal, turn: TurnRecord | un
   if (record !== undefined && record.status !== undefined) {
     if (record.status === "discarded") {
       // What the agent threw away comes back with a text of its own only if it began again under the same key.
-      if (!signal.hasText || textOf(signal.item).length === 0) return
+      if (!signal.hasText || textOf(signal.item).length === 0 || S.reading !== undefined) return
       record = start(S, signal.key, signal.item, record.turn ?? turn, signal, record.restarts + 1)
     } else {
-      if (signal.hasText && textOf(signal.item) !== record.sent && !record.noticed) {
+      const older = S.reading !== undefined && signal.status === undefined
+      if (!older && signal.hasText && textOf(signal.item) !== record.sent && !record.noticed) {
         record.noticed = true
         emit(S, {
           _tag: "Notice",
@@ -119,9 +121,13 @@ export const upsert = (S: EngineState, signal: ItemSignal, turn: TurnRecord | un
   if (signal.hasText) {
     const text = textOf(signal.item)
     // Before the end an agent may report an empty text for one that it is still streaming.
-    if (signal.status !== undefined || text.length > 0) {
+    if (signal.status !== undefined) record = setText(S, record, text, signal)
+    else if (text.length > 0 && S.reading === undefined) {
       record = setText(S, record, text, signal)
-      if (signal.status === undefined && record.withheld) record.withheld = false
+      record.withheld = false
+    } else if (text.length > 0 && record.withheld) {
+      // A snapshot may be older or newer than the deltas that come next: it fills a gap, and the deltas stay withheld.
+      if (!record.sent.startsWith(text)) record = setText(S, record, text, signal)
     }
   }
   if (signal.status !== undefined) complete(S, record, signal.status, signal)

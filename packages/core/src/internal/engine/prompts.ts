@@ -66,6 +66,7 @@ export const accept = (
     fence: 0,
     calling: false,
     doubtAt: undefined,
+    unknownSince: undefined,
     suspect: undefined,
     target: undefined
   }
@@ -101,6 +102,7 @@ const submit = (S: EngineState, prompt: PromptRecord, steer: boolean): void => {
   prompt.attempts++
   prompt.calling = true
   prompt.suspect = undefined
+  prompt.unknownSince = undefined
   prompt.doubtAt = undefined
   change(S, prompt, { _tag: "submitted", attempt: prompt.attempts })
   S.commands.push({ _tag: "submit", prompt, steer })
@@ -194,6 +196,13 @@ export const taken = (S: EngineState, prompt: PromptRecord): void => {
   change(S, prompt, { _tag: "consumed", turnId: turn.id })
 }
 
+/** The agent works on the prompt: in the turn that it was sent into, unless that one has ended. */
+export const begun = (S: EngineState, prompt: PromptRecord): void => {
+  turns.endBeforeWork(S)
+  if (prompt.target !== undefined && prompt.target !== S.turn) prompt.target = undefined
+  taken(S, prompt)
+}
+
 /** The agent holds the prompt in its conversation. */
 export const seen = (S: EngineState, prompt: PromptRecord): void => {
   if (isFinal(prompt.state)) return
@@ -202,11 +211,11 @@ export const seen = (S: EngineState, prompt: PromptRecord): void => {
     return
   }
   prompt.doubtAt = undefined
-  if (prompt.target === S.turn) {
+  if (prompt.target === S.turn && prompt.target.settleAt === undefined) {
     turns.alias(S, prompt.target, prompt.key ?? prompt.id)
     if (prompt.state._tag !== "steered") change(S, prompt, { _tag: "steered", turnId: prompt.target.id })
   } else {
-    // Its turn is over: it gets one of its own if the agent begins with it, else it is given back.
+    // Its turn is over or ends: it gets one of its own if the agent begins with it, else it is given back.
     prompt.doubtAt = S.now
     S.snapshotWanted = true
   }
@@ -295,7 +304,10 @@ export const judged = (
       return
     }
     case "unknown": {
-      if (!resync) {
+      prompt.unknownSince ??= S.now
+      // What may still show itself is waited for, but not for ever.
+      const patience = prompt.state._tag === "submitted" ? S.options.limits.promptSeen : S.options.limits.silenceEnd
+      if (!resync && S.now - prompt.unknownSince < patience) {
         prompt.doubtAt = S.now + S.options.limits.promptSeen
         return
       }

@@ -225,6 +225,15 @@ export const tick = (S: EngineState): boolean => {
   return expired
 }
 
+/** Nobody could answer while the machine slept: the time to answer begins again. */
+export const postpone = (S: EngineState): void => {
+  for (const record of S.requests.values()) {
+    if (record.expiresAt !== undefined && S.options.expiresAfter !== undefined) {
+      record.expiresAt = S.now + S.options.expiresAfter
+    }
+  }
+}
+
 export const isOpen = (record: RequestRecord): boolean => record.settledBy === undefined
 
 /** What the open requests of a turn mean for its state. */

@@ -24,11 +24,11 @@ const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled"
   const prompt = S.promptByKey.get(key)
   if (prompt !== undefined) {
     if (prompts.isFinal(prompt.state)) return "settled"
-    if (prompt.target !== undefined && prompt.target !== S.turn) prompt.target = undefined
-    prompts.taken(S, prompt)
+    prompts.begun(S, prompt)
     return S.turn
   }
   if (S.phase !== "open") return "settled"
+  turns.endBeforeWork(S)
   if (S.turn === undefined) return turns.start(S, key, `trn_${key}`)
   turns.alias(S, S.turn, key)
   return S.turn
@@ -100,7 +100,8 @@ export const apply = (S: EngineState, signal: Signal): void => {
       if (signal.prompt !== undefined) {
         const prompt = S.promptByKey.get(signal.prompt)
         if (prompt !== undefined && !prompts.isFinal(prompt.state)) {
-          prompts.taken(S, prompt)
+          if (S.turn === undefined || S.turnByKey.get(signal.turn) !== S.turn) prompts.begun(S, prompt)
+          else prompts.taken(S, prompt)
           if (S.turn !== undefined) turns.alias(S, S.turn, signal.turn)
         }
       }

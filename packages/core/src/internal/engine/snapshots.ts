@@ -1,6 +1,6 @@
 /** Snapshots: the agent's side read at one moment, ordered by a fence and not by arrival. */
 import type { ErrorInfo } from "../../AgentError.ts"
-import type { Snapshot, TurnVerdict } from "../../Signal.ts"
+import type { Signal, Snapshot, TurnVerdict } from "../../Signal.ts"
 import { addEvidence, emit } from "./emit.ts"
 import * as prompts from "./prompts.ts"
 import * as requests from "./requests.ts"
@@ -26,14 +26,15 @@ export const request = (S: EngineState): void => {
     id: ++S.snapshotNo,
     fence: S.inputNo,
     generation: S.generation,
-    resync: S.resyncing
+    resync: S.resyncing,
+    turns: S.turn === undefined ? [] : keysOf(S, S.turn)
   }
   S.snapshot = record
   S.commands.push({
     _tag: "snapshot",
     record,
     prompts: prompts.open(S).flatMap((prompt) => prompt.key === undefined ? [] : [prompt.key]),
-    turns: S.turn === undefined ? [] : keysOf(S, S.turn)
+    turns: record.turns
   })
 }
 
@@ -52,8 +53,35 @@ const verdictOf = (S: EngineState, turn: TurnRecord, snapshot: Snapshot): TurnVe
 const describe = (verdict: TurnVerdict | undefined, snapshot: Snapshot): string =>
   `${verdict === undefined ? "turn unknown to the agent" : `turn ${verdict._tag}`}, agent ${snapshot.activity}`
 
+/** A turn that was not asked about has no verdict yet: it is asked about now. */
+const isJudged = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record: SnapshotRecord): boolean => {
+  const keys = keysOf(S, turn)
+  return keys.some((key) => record.turns.includes(key)) || keys.some((key) => snapshot.turns[key] !== undefined)
+}
+
+/** The key of a turn that a signal names. */
+const keyOf = (signal: Signal): string | undefined => signal._tag === "prompt" ? signal.turn ?? signal.key : signal.turn
+
+/**
+ * What a snapshot tells of comes in order, without the ends between: a turn that has ended is settled before the work
+ * of the next one is told. Work under a new key while the open turn has no end was merged into it.
+ */
+const endBefore = (S: EngineState, signal: Signal, snapshot: Snapshot, record: SnapshotRecord): void => {
+  const turn = S.turn
+  const key = keyOf(signal)
+  if (turn === undefined || key === undefined || S.turnByKey.has(key) || turn.fence > record.fence) return
+  const verdict = verdictOf(S, turn, snapshot)
+  if (verdict === undefined || verdict._tag === "running" || verdict._tag === "unfinished") return
+  addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
+  turns.settleByEvidence(S, turn, verdict)
+}
+
 const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record: SnapshotRecord): void => {
   if (turn.fence > record.fence) return
+  if (!isJudged(S, turn, snapshot, record)) {
+    S.snapshotWanted = true
+    return
+  }
   const verdict = verdictOf(S, turn, snapshot)
   if (verdict !== undefined && verdict._tag !== "unfinished" && verdict._tag !== "running") {
     addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
@@ -64,8 +92,10 @@ const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record:
   if (snapshot.activity === "busy" || verdict?._tag === "running") {
     turn.anchored = true
     turn.idleSnapshots = 0
-    if (record.resync) turn.active = true
-    if (turn.settleAt !== undefined && turn.interrupt === undefined) turn.settleAt = undefined
+    if (record.resync || verdict?._tag === "running") turn.active = true
+    // It goes on before our eyes: its end cannot have been missed.
+    if (record.resync) turn.gap = false
+    if (turn.interrupt === undefined && turn.endedBy <= record.fence) turn.settleAt = undefined
     return
   }
   // The agent is idle and the turn is not finished.
@@ -115,8 +145,10 @@ export const arrived = (
     return
   }
   S.origin = record.resync ? "resync" : "native"
+  S.reading = record
   for (const signal of snapshot.signals) {
     if (signal._tag === "turnEnded") continue
+    endBefore(S, signal, snapshot, record)
     signals.apply(S, signal)
   }
   const busy = snapshot.activity === "busy"
@@ -128,11 +160,15 @@ export const arrived = (
   if (S.turn !== undefined) judgeTurn(S, S.turn, snapshot, record)
   judgeRequests(S, snapshot, record)
   S.origin = "native"
+  S.reading = undefined
   if (S.zombie !== undefined) {
     if (snapshot.activity === "idle") S.zombie = undefined
     else if (busy) {
       S.zombie.attempts++
       S.commands.push({ _tag: "interrupt" })
+    } else if (++S.zombie.attempts >= 3) {
+      // An agent that cannot tell whether it works must not keep prompts waiting for ever.
+      S.zombie = undefined
     }
   }
   if (record.resync) {

@@ -75,6 +75,8 @@ export interface PromptRecord {
   calling: boolean
   /** When to doubt that it arrived. */
   doubtAt: number | undefined
+  /** When a snapshot first could not tell what became of it. */
+  unknownSince: number | undefined
   /** An error without identity that was seen while it was on its way. */
   suspect: ErrorInfo | undefined
   /** For a steered prompt: the turn that it was sent into. */
@@ -112,6 +114,8 @@ export interface TurnRecord {
   error: ErrorInfo | undefined
   /** The agent was seen to stop; settles when confirmed or at this time. */
   settleAt: number | undefined
+  /** The input that showed its end; an older snapshot does not gainsay it. */
+  endedBy: number
   /** Snapshots in a row that saw nothing working on it although no end was seen. */
   idleSnapshots: number
   lastLife: number
@@ -160,6 +164,8 @@ export interface SnapshotRecord {
   readonly fence: number
   readonly generation: number
   readonly resync: boolean
+  /** Turns that the agent was asked to judge. */
+  readonly turns: ReadonlyArray<string>
 }
 
 /** Effects that the driver carries out and reports back as inputs. */
@@ -249,6 +255,8 @@ export interface EngineState {
   requestByKey: Map<string, RequestRecord>
   grants: Set<string>
   snapshot: SnapshotRecord | undefined
+  /** The snapshot that is being applied in this very input. */
+  reading: SnapshotRecord | undefined
   snapshotWanted: boolean
   snapshotRetryAt: number | undefined
   snapshotNo: number
@@ -287,6 +295,7 @@ export const make = (options: EngineOptions, policy: ApprovalPolicy): EngineStat
   requestByKey: new Map(),
   grants: new Set(),
   snapshot: undefined,
+  reading: undefined,
   snapshotWanted: false,
   snapshotRetryAt: undefined,
   snapshotNo: 0,

@@ -111,9 +111,13 @@ const handle = (S: EngineState, input: EngineInput): void => {
       return
     }
     case "interruptSent": {
-      if (S.turn?.interrupt !== undefined && input.error !== undefined) {
+      if (S.turn?.interrupt === undefined) return
+      if (input.error !== undefined) {
         addEvidence(S, S.turn, "connection", `interrupt not delivered: ${input.error._tag}`)
         S.turn.interrupt.retryAt = S.now + S.options.limits.retry
+      } else {
+        // Delivered: the agent itself says sooner than any frame whether it has stopped.
+        S.snapshotWanted = true
       }
       return
     }
@@ -226,6 +230,7 @@ const suspended = (S: EngineState): void => {
     if (turn.settleAt !== undefined) turn.settleAt = S.now + S.options.limits.settle
     if (turn.interrupt !== undefined) turn.interrupt.deadline = S.now + S.options.limits.interrupt
   }
+  requests.postpone(S)
   items.withholdAll(S)
   snapshots.resync(S)
 }
@@ -259,5 +264,6 @@ const wakeAt = (S: EngineState): number | undefined => {
   if (S.zombie !== undefined && S.live) wake = Math.min(wake, S.zombie.probeAt)
   if (S.closing !== undefined) wake = Math.min(wake, S.closing.deadline)
   if (S.snapshotRetryAt !== undefined) wake = Math.min(wake, S.snapshotRetryAt)
-  return wake === Number.POSITIVE_INFINITY ? undefined : wake
+  // What became due while nothing could be done about it is due now, not late.
+  return wake === Number.POSITIVE_INFINITY ? undefined : Math.max(wake, S.now)
 }

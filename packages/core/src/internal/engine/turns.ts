@@ -18,7 +18,8 @@ export const start = (S: EngineState, key: string, id: string): TurnRecord => {
     id: TurnId.make(id),
     key,
     startedAt: S.now,
-    fence: S.inputNo,
+    // What a snapshot tells of for the first time it may judge as well.
+    fence: S.reading?.fence ?? S.inputNo,
     anchored: true,
     active: false,
     gap: false,
@@ -30,6 +31,7 @@ export const start = (S: EngineState, key: string, id: string): TurnRecord => {
     finish: undefined,
     error: undefined,
     settleAt: undefined,
+    endedBy: 0,
     idleSnapshots: 0,
     lastLife: S.now,
     silentSince: undefined,
@@ -50,6 +52,8 @@ export const alias = (S: EngineState, turn: TurnRecord, key: string): void => {
 
 /** Something happened that only a living agent does. */
 export const life = (S: EngineState, turn: TurnRecord): void => {
+  // What a snapshot tells lies in the past: an agent that is only read shows no life.
+  if (S.reading !== undefined) return
   turn.lastLife = S.now
   turn.idleSnapshots = 0
   if (turn.silentSince !== undefined) {
@@ -62,6 +66,7 @@ export const life = (S: EngineState, turn: TurnRecord): void => {
 export const working = (S: EngineState, turn: TurnRecord): void => {
   life(S, turn)
   turn.active = true
+  if (S.reading !== undefined) return
   turn.settleAt = undefined
   turn.retrying = undefined
   turn.compacting = false
@@ -183,7 +188,13 @@ export const ended = (
     return
   }
   turn.settleAt ??= S.now + S.options.limits.settle
+  turn.endedBy = S.inputNo
   S.snapshotWanted = true
+}
+
+/** The agent was seen to stop, and works on something else now: the turn before has ended. */
+export const endBeforeWork = (S: EngineState): void => {
+  if (S.turn?.settleAt !== undefined && S.reading === undefined) settleByEvidence(S, S.turn, undefined)
 }
 
 /** Asks the agent to stop. The state changes in this very step, whatever the agent does. */

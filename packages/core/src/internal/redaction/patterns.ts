@@ -4,7 +4,7 @@
  * All of it is linear in the length of the text. What repeats without bound is either the last part of its expression,
  * so that it cannot fail afterwards, or begins where no other match can begin inside of the same run of characters.
  */
-import * as Encoding from "effect/Encoding"
+import * as Base64 from "effect/encoding/Base64"
 import * as Result from "effect/Result"
 import { replacement, type Span } from "./spans.ts"
 
@@ -27,21 +27,39 @@ const tokens: ReadonlyArray<RegExp> = [
   /ya29\.[A-Za-z0-9_-]{20,}/g,
   /xox[a-z]-[A-Za-z0-9-]{10,}/g,
   /xapp-[A-Za-z0-9-]{10,}/g,
-  new RegExp(`${beginRun}eyJ[A-Za-z0-9_-]{8,}\\.[A-Za-z0-9_-]{8,}(?:\\.[A-Za-z0-9_-]*){0,3}`, "g"),
-  // Without its end line, the rest of the text counts as the key.
-  /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*(?:-----END [A-Z0-9 ]{0,60}-----)?/g
+  new RegExp(`eyJ[A-Za-z0-9_-]{8,}\\.[A-Za-z0-9_-]{8,}(?:\\.[A-Za-z0-9_-]*){0,3}`, "g")
 ]
+
+const stick = (pattern: RegExp, text: string, at: number): RegExpExecArray | null => {
+  pattern.lastIndex = at
+  return pattern.exec(text)
+}
+
+const pemBegin = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
+const pemEnd = /-----END [A-Z0-9 ]{0,60}-----/y
+
+/** Private keys. Without its end line, the rest of the text counts as the key. */
+const findKeys = (text: string, found: Array<Span>) => {
+  for (const match of text.matchAll(pemBegin)) {
+    const next = text.indexOf("-----", match.index + match[0].length)
+    const end = next === -1 ? text.length : next + (stick(pemEnd, text, next)?.[0].length ?? 0)
+    found.push({ start: match.index, end })
+    if (next === -1) return
+  }
+}
 
 /** Where only the first group is secret. */
 const groups: ReadonlyArray<RegExp> = [
-  /:\/\/[^\s/?#:@"'<>\\]*:([^\s/?#@"'<>\\]+)@/dg,
+  /:\/\/[^\s/?#:@"'<>\\]*:([^\s/?#"'<>\\]+)@/dg,
   /:\/\/([^\s/?#:@"'<>\\]{20,})@/dg
 ]
 
 const scheme = /\b(bearer|basic)(?:[ \t]{1,4}|%20|\+)([A-Za-z0-9._~+/=-]{6,}(?:%3[Dd]){0,2})/gi
 
+/** Credentials of Basic authorization have a colon; a word that follows "basic" seldom does. */
 const isBasic = (token: string): boolean => {
-  const decoded = Encoding.decodeBase64String(token.replaceAll("%3D", "=").replaceAll("%3d", "="))
+  const digits = token.replaceAll("-", "+").replaceAll("_", "/").replace(/[^A-Za-z0-9+/].*$/, "")
+  const decoded = Base64.decodeString(digits.slice(0, digits.length - digits.length % 4))
   return Result.isSuccess(decoded) && decoded.success.includes(":")
 }
 
@@ -69,17 +87,12 @@ export const isSecretName = (text: string): boolean =>
 const isPassword = (word: string): boolean => /^p/i.test(word) || /^auth/i.test(word)
 
 /** Between a name and its value: a closing quote, `=`, `:` or their URI-encoded forms, an opening quote. */
-const separator = /(?:\\{0,7}["'`])?[ \t]{0,8}(?:=>|[:=]|%3[AaDd])[ \t]{0,8}(?:(?:\\r?\\n)?(\\{0,7})(["'`]))?/y
+const separator = /(?:\\{0,7}["'`]|%22)?[ \t]{0,8}(?:=>|[:=]|%3[AaDd])[ \t]{0,8}(?:(\\{0,7})(["'`])|%22)?/y
 const flagSeparator = /[ \t]{1,4}()(["'])?/y
 const knownScheme = /(?:bearer|basic|digest|token|negotiate|ntlm|apikey|hawk)(?:[ \t]{1,4}|%20)/iy
 const bare = /[^\s"'`&;,)}\]<>|\\]+/y
 const restOfLine = /[^\r\n]+/y
 const placeholder = /^(?:null|true|false|undefined|none|nil|\$\{?[A-Za-z_]+\}?)$/i
-
-const stick = (pattern: RegExp, text: string, at: number): RegExpExecArray | null => {
-  pattern.lastIndex = at
-  return pattern.exec(text)
-}
 
 /** Where a quoted value ends. A quote closes when it has as many backslashes as the one that opened. */
 const closing = (text: string, from: number, quote: string, depth: number): number => {
@@ -117,22 +130,22 @@ const findAssignments = (text: string, found: Array<Span>) => {
     let start = after + between[0].length
     const quote = between[2]
     let end: number
+    let loose = false
     if (quote !== undefined) {
       end = closing(text, start, quote, between[1]?.length ?? 0)
     } else {
-      const upper = word === word.toUpperCase() && between[0] === "=" && startsLine(text, match.index)
-      start += /^auth/i.test(word) ? stick(knownScheme, text, start)?.[0].length ?? 0 : 0
-      end = start + (stick(upper ? restOfLine : bare, text, start)?.[0].length ?? 0)
+      const schemed = /^auth/i.test(word) ? stick(knownScheme, text, start)?.[0].length ?? 0 : 0
+      const line = word === word.toUpperCase() && between[0] === "=" && startsLine(text, match.index)
+      start += schemed
+      end = start + (stick(line ? restOfLine : bare, text, start)?.[0].length ?? 0)
+      loose = schemed === 0 && plain !== null && between[0].includes(":")
     }
-    const value = text.slice(start, end)
-    if (isSecretValue(word, value, quote === undefined && /[:\s]$/.test(between[0].trimEnd() || between[0]))) {
-      found.push({ start, end })
-    }
+    if (isSecretValue(word, text.slice(start, end), loose)) found.push({ start, end })
     name.lastIndex = Math.max(after, end)
   }
 }
 
-/** `loose` is a value that may also be prose: without quotes, after a colon or a blank. */
+/** `loose` is a value that may also be prose: without quotes, after a colon. */
 const isSecretValue = (word: string, value: string, loose: boolean): boolean => {
   if (value === "" || value.startsWith(replacement) || placeholder.test(value)) return false
   if (/^pwd$/i.test(word) && /^[/~.]/.test(value)) return false
@@ -154,6 +167,7 @@ export const find = (text: string, found: Array<Span>): void => {
       if (!text.startsWith(replacement, start)) found.push({ start, end })
     }
   }
+  findKeys(text, found)
   findSchemes(text, found)
   findAssignments(text, found)
 }

@@ -1,20 +1,23 @@
 /** The end of a stream of text, redacted over the joins of its chunks and never cut inside of a secret. */
-import type { Span } from "./spans.ts"
+import { replace, type Span } from "./spans.ts"
 
 interface Source {
   readonly redact: (text: string) => string
-  readonly find: (text: string) => ReadonlyArray<Span>
+  readonly find: (text: string, options?: { readonly growing?: boolean }) => ReadonlyArray<Span>
   readonly longest: () => number
 }
 
-const control = {
-  // Colours and cursor moves, titles and links, other escapes, and the characters that no terminal prints.
-  // eslint-disable-next-line no-control-regex
-  escapes:
-    /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]|\r(?=\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g,
-  // eslint-disable-next-line no-control-regex
-  open: /(?:(?:\x1b\[|\x9b)[0-?]*[ -/]*|\x1b\][^\x07\x1b]*\x1b?|\x1b[ -/]*|\r)$/
-}
+const csi = "(?:\\u001b\\[|\\u009b)[0-?]*[ -/]*"
+const osc = "\\u001b\\][^\\u0007\\u001b]*"
+
+/** Colours and cursor moves, titles and links, other escapes, and the characters that no terminal prints. */
+const escapes = new RegExp(
+  `${csi}[@-~]|${osc}(?:\\u0007|\\u001b\\\\)|\\u001b[ -/]*[0-Z\\\\^-~]|\\r(?=\\n)|[\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f]`,
+  "g"
+)
+
+/** The beginning of such a sequence at the end of a chunk. */
+const unfinished = new RegExp(`(?:${csi}|${osc}\\u001b?|\\u001b[ -/]*|\\r)$`)
 
 /** Longest unfinished escape sequence that is waited for, in characters. */
 const maxEscape = 4096
@@ -36,38 +39,38 @@ export const make = (source: Source, maxChars: number, maxLines: number): Tail =
   let raw = ""
   let escape = ""
 
+  const settleTo = (end: number) => {
+    settled = cutFront(settled + source.redact(raw.slice(0, end)), 2 * maxChars)
+    raw = raw.slice(end)
+  }
+
   const settle = () => {
     const hold = Math.max(minHold, source.longest() + context)
     if (raw.length <= 2 * hold) return
     const spans = source.find(raw)
-    const cut = settleAt(spans, raw.length - hold)
-    if (cut > 0) {
-      settled = cutFront(settled + source.redact(raw.slice(0, cut)), 2 * maxChars)
-      raw = raw.slice(cut)
-      return
-    }
-    // A credential fills the window and has not ended. Its beginning is kept, so that what follows still belongs to it.
-    const last = spans.at(-1)
-    if (last !== undefined && last.end >= raw.length && last.end - last.start > hold) {
-      raw = raw.slice(0, last.start + context)
-      return
-    }
-    if (raw.length <= 8 * hold) return
-    const end = last === undefined ? raw.length - hold : last.end
-    settled = cutFront(settled + source.redact(raw.slice(0, end)), 2 * maxChars)
-    raw = raw.slice(end)
+    const limit = raw.length - hold
+    const cut = settleAt(spans, limit)
+    if (cut > 0) return settleTo(cut)
+    // Credentials follow each other closely from the beginning on: the end of one is a safe place too.
+    const span = spans.findLast((span) => span.end <= limit) ?? spans.find((span) => span.end > limit)
+    if (span !== undefined && span.end < raw.length) return settleTo(span.end)
+    // One fills the window and has not ended. Its beginning is kept, so that what follows still belongs to it.
+    if (span !== undefined) raw = raw.slice(0, span.start + hold)
   }
 
   return {
     push: (chunk) => {
       const joined = escape + chunk
-      const open = control.open.exec(joined)
+      const open = unfinished.exec(joined)
       escape = open !== null && open[0].length <= maxEscape ? open[0] : ""
       const whole = escape === "" ? joined : joined.slice(0, joined.length - escape.length)
-      raw += whole.replace(control.escapes, "").replaceAll("\r", "\n")
+      raw += whole.replace(escapes, "").replaceAll("\r", "\n")
       settle()
     },
-    text: () => cutFront(lastLines(source.redact(settled + raw), maxLines), maxChars)
+    text: () => {
+      const text = settled + raw
+      return cutFront(lastLines(replace(text, source.find(text, { growing: true })), maxLines), maxChars)
+    }
   }
 }
 
@@ -76,8 +79,7 @@ const settleAt = (spans: ReadonlyArray<Span>, limit: number): number => {
   let at = limit
   for (let index = spans.length - 1; index >= 0; index--) {
     const span = spans[index]
-    if (span === undefined || span.end <= at && span.start - context >= at) continue
-    if (span.end <= at) return at
+    if (span === undefined || span.end <= at) break
     if (span.start - context < at) at = span.start - context
   }
   return at

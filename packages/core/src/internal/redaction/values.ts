@@ -4,7 +4,7 @@
  * All encodings of all values are looked for in one pass: an index on the first characters says which could begin at a
  * position. The work is at most the text's length times the length of the values that share a beginning.
  */
-import * as Encoding from "effect/Encoding"
+import * as Base64 from "effect/encoding/Base64"
 import type { Span } from "./spans.ts"
 
 /** Values shorter than this are not looked for: they would be found in ordinary words. */
@@ -24,32 +24,27 @@ const utf8 = new TextEncoder()
 
 const unreserved = "A-Za-z0-9\\-_.~"
 const uriKeeps = [
-  new RegExp(`[${unreserved}]`), // RFC 3986
-  new RegExp(`[${unreserved}!*'()]`), // encodeURIComponent
-  new RegExp(`[${unreserved}!*'();/?:@&=+$,#]`), // encodeURI
-  new RegExp(`[${unreserved}!*'()$&+,%]`), // user and password of a URL
-  /[A-Za-z0-9*\-._ ]/ // forms, where the space becomes a plus sign
-]
+  unreserved, // RFC 3986
+  `${unreserved}!*'()`, // encodeURIComponent
+  `${unreserved}!*'();/?:@&=+$,#`, // encodeURI
+  `${unreserved}!*'()$&+,%`, // user and password of a URL
+  "A-Za-z0-9*\\-._ " // forms, where the space becomes a plus sign
+].map((keeps) => new RegExp(`[^${keeps}]+`, "gu"))
 
-const percent = (text: string, keep: RegExp, lower: boolean): string => {
-  let out = ""
-  for (const char of text) {
-    if (keep.test(char)) {
-      out += char
-      continue
-    }
-    for (const byte of utf8.encode(char)) {
+const percent = (text: string, others: RegExp, lower: boolean): string =>
+  text.replace(others, (chars) => {
+    let out = ""
+    for (const byte of utf8.encode(chars)) {
       const hex = byte.toString(16).padStart(2, "0")
       out += `%${lower ? hex : hex.toUpperCase()}`
     }
-  }
-  return out
-}
+    return out
+  })
 
 const uri = (text: string): Array<string> =>
-  uriKeeps.flatMap((keep, index) =>
+  uriKeeps.flatMap((others, index) =>
     [false, true].map((lower) => {
-      const encoded = percent(text, keep, lower)
+      const encoded = percent(text, others, lower)
       return index === uriKeeps.length - 1 ? encoded.replaceAll(" ", "+") : encoded
     })
   )
@@ -86,7 +81,7 @@ const base64 = (bytes: Uint8Array): Array<Needle> => {
     padded.set(bytes, offset)
     const skip = offset === 0 ? 0 : offset + 1
     const whole = Math.floor((padded.length * 8) / 6)
-    const core = Encoding.encodeBase64(padded).slice(skip, whole)
+    const core = Base64.encode(padded).slice(skip, whole)
     const sides = { before: offset === 0 ? 0 : 1, after: padded.length % 3 === 0 ? 0 : 1 }
     const url = core.replaceAll("+", "-").replaceAll("/", "_")
     for (const text of [core, url, core.replaceAll("/", "\\/"), ...uri(core)]) needles.push({ text, ...sides })
@@ -96,8 +91,8 @@ const base64 = (bytes: Uint8Array): Array<Needle> => {
 
 const encodings = (value: string): Array<Needle> => {
   const bytes = utf8.encode(value)
-  const hex = Encoding.encodeHex(bytes)
-  const literal = [value, ...json(value), ...uri(value), hex.toLowerCase(), hex.toUpperCase()]
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
+  const literal = [value, ...json(value), ...uri(value), hex, hex.toUpperCase()]
   return [...literal.map((text) => ({ text, before: 0, after: 0 })), ...base64(bytes)]
 }
 
@@ -109,6 +104,8 @@ const isBase64 = (code: number): boolean =>
 export interface Values {
   readonly add: (value: string) => void
   readonly find: (text: string, found: Array<Span>) => void
+  /** Adds the beginning of a value, of `minLength` characters or more, that stands at the end of the text. */
+  readonly findGrowing: (text: string, found: Array<Span>) => void
   /** Length of the longest needle, in characters. */
   readonly longest: () => number
 }
@@ -155,5 +152,18 @@ export const make = (): Values => {
     }
   }
 
-  return { add, find, longest: () => longest }
+  const findGrowing = (text: string, found: Array<Span>) => {
+    for (let at = Math.max(0, text.length - longest); at + minLength <= text.length; at++) {
+      const bucket = index.get(text.slice(at, at + head))
+      if (bucket === undefined) continue
+      const rest = text.slice(at)
+      const needle = bucket.find((needle) => needle.text.startsWith(rest))
+      if (needle === undefined) continue
+      const before = needle.before > 0 && at > 0 && isBase64(text.charCodeAt(at - 1)) ? 1 : 0
+      found.push({ start: at - before, end: text.length })
+      return
+    }
+  }
+
+  return { add, find, findGrowing, longest: () => longest }
 }
