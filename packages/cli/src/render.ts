@@ -184,7 +184,8 @@ const onTurnState = (state: RenderState, turn: TurnState, at: number): Step => {
     case "compacting":
       return note(next, paint.dim("  The agent compacts the conversation to make room"))
     case "interrupting":
-      return note(next, paint.yellow(turn.by === "user" ? "  Interrupting the turn" : "  The turn is being interrupted"))
+      // Who pressed Ctrl-C knows it.
+      return turn.by === "user" ? quiet(next) : note(next, paint.yellow(`  The turn is interrupted by ${turn.by}`))
     case "running":
     case "awaitingApproval":
     case "awaitingInput":

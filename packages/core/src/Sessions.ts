@@ -20,6 +20,7 @@ import type { Binding } from "./BindingStore.ts"
 import { SessionId } from "./Ids.ts"
 import { defaultLimits } from "./internal/engine/state.ts"
 import * as identifier from "./internal/identifier.ts"
+import * as links from "./internal/links.ts"
 import * as openSession from "./internal/openSession.ts"
 import { Providers } from "./Providers.ts"
 import type { Session } from "./Session.ts"
@@ -131,6 +132,7 @@ const make = (limits: Limits) =>
       silenceEnd: millis(limits.silenceEnd, defaultLimits.silenceEnd),
       close: millis(limits.close, defaultLimits.close)
     }
+    const realPath = links.realPath()
     const calls = { acknowledge: millis(limits.acknowledge, 30_000), call: millis(limits.call, 30_000) }
 
     const release = (id: SessionId, entry: Entry): Effect.Effect<void> =>
@@ -178,6 +180,7 @@ const make = (limits: Limits) =>
         calls,
         limits: engineLimits,
         policy: options.policy ?? defaultPolicy,
+        ...(realPath === undefined ? undefined : { realPath }),
         ...(binding === undefined ? undefined : { binding }),
         ...(options.title === undefined ? undefined : { title: options.title }),
         ...(options.model === undefined ? undefined : { model: options.model }),

@@ -49,7 +49,9 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
           prompt("say it", { do: "text", text: "Hello, wörld! 👋 — done.", chunkSize: 3, reasoning: "Let me think." })
         )
         assert.deepStrictEqual(outcome, { _tag: "completed", stopReason: "endTurn" })
-        assert.deepStrictEqual(only(events, "assistantMessage").map(({ item }) => item.text), ["Hello, wörld! 👋 — done."])
+        assert.deepStrictEqual(only(events, "assistantMessage").map(({ item }) => item.text), [
+          "Hello, wörld! 👋 — done."
+        ])
         assert.deepStrictEqual(only(events, "reasoning").map(({ item }) => item.text), ["Let me think."])
         assert.isAbove(events.filter((event) => event._tag === "ItemDelta").length, 2)
         assertTexts(events)
@@ -58,7 +60,10 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
     it.effect("runs a command and tells its output and exit code", () =>
       Effect.gen(function*() {
         const session = yield* Host.open()
-        const { events, outcome } = yield* turnOf(session, prompt("run", bash("echo out; echo err >&2; exit 3"), text("ran")))
+        const { events, outcome } = yield* turnOf(
+          session,
+          prompt("run", bash("echo out; echo err >&2; exit 3"), text("ran"))
+        )
         assert.strictEqual(outcome._tag, "completed")
         const [command] = only(events, "command")
         assert.strictEqual(command?.status, "completed")
@@ -123,7 +128,10 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
           session,
           prompt(
             "both",
-            tools(["bash", { command: "echo first", description: "1" }], ["bash", { command: "echo second", description: "2" }]),
+            tools(["bash", { command: "echo first", description: "1" }], ["bash", {
+              command: "echo second",
+              description: "2"
+            }]),
             text("both ran")
           )
         )
@@ -141,12 +149,22 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
           session,
           prompt(
             "plan",
-            tools(["todowrite", { todos: [{ id: "1", content: "look", status: "completed", priority: "high" }, { id: "2", content: "leap", status: "in_progress", priority: "low" }] }]),
+            tools(["todowrite", {
+              todos: [{ id: "1", content: "look", status: "completed", priority: "high" }, {
+                id: "2",
+                content: "leap",
+                status: "in_progress",
+                priority: "low"
+              }]
+            }]),
             { do: "text", text: "planned", usage: { prompt: 120, completion: 7 } }
           )
         )
         const plans = events.flatMap((event) => event._tag === "PlanUpdated" ? [event.entries] : [])
-        assert.deepStrictEqual(plans.at(-1)?.map((entry) => [entry.text, entry.status]), [["look", "completed"], ["leap", "running"]])
+        assert.deepStrictEqual(plans.at(-1)?.map((entry) => [entry.text, entry.status]), [["look", "completed"], [
+          "leap",
+          "running"
+        ]])
         const settled = events.find(Host.isTag("TurnSettled"))
         assert.isAbove(settled?.usage?.input ?? 0, 0)
         assert.strictEqual(settled?.usage?.cost?.currency, "USD")
@@ -173,12 +191,18 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
           session,
           prompt(
             "delegate",
-            tools(["task", { description: "d", subagent_type: "general", prompt: prompt("child", bash("echo from-child"), text("child done")) }]),
+            tools(["task", {
+              description: "d",
+              subagent_type: "general",
+              prompt: prompt("child", bash("echo from-child"), text("child done"))
+            }]),
             text("parent done")
           )
         )
         assert.strictEqual(outcome._tag, "completed")
-        const child = events.flatMap((event) => event._tag === "ItemCompleted" && event.agentPath !== undefined ? [event.item] : [])
+        const child = events.flatMap((event) =>
+          event._tag === "ItemCompleted" && event.agentPath !== undefined ? [event.item] : []
+        )
         assert.isTrue(child.some((item) => item._tag === "command" && item.output.includes("from-child")))
         assert.isTrue(events.some(Host.isTag("SubagentStarted")))
         assert.isTrue(events.some(Host.isTag("SubagentSettled")))

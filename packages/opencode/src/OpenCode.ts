@@ -216,7 +216,7 @@ export const make = (
         // OpenCode merges a prompt that arrives during a turn into the next step of the loop.
         steer: submit,
         interrupt: client.abort(sessionID),
-        settle: (request, answer) => settle(client, request.kind, request.key, answer),
+        settle: (request, answer) => settle(client, session.cwd, request.kind, request.key, answer),
         snapshot: (request) =>
           Effect.all({
             status: client.sessionStatus(session.cwd),
@@ -268,25 +268,26 @@ export const make = (
 
 const settle = (
   client: OpenCodeServer.Live["client"],
+  directory: string,
   kind: string,
   key: string,
   answer: Answer
 ): Effect.Effect<"delivered" | "gone", AgentError.AgentError> => {
   if (kind === "question") {
     return answer._tag === "answers"
-      ? client.replyQuestion(key, { answers: answer.answers })
-      : client.rejectQuestion(key)
+      ? client.replyQuestion(key, { answers: answer.answers }, directory)
+      : client.rejectQuestion(key, directory)
   }
   switch (answer._tag) {
     case "accept":
     case "acceptForSession":
       // Never the agent's own "always": it is broader than what was asked, and holds for the whole directory.
-      return client.replyPermission(key, { reply: "once" })
+      return client.replyPermission(key, { reply: "once" }, directory)
     case "decline":
-      return client.replyPermission(key, { reply: "reject", message: answer.reason ?? declined })
+      return client.replyPermission(key, { reply: "reject", message: answer.reason ?? declined }, directory)
     case "cancel":
     case "answers":
     case "content":
-      return client.replyPermission(key, { reply: "reject" })
+      return client.replyPermission(key, { reply: "reject" }, directory)
   }
 }

@@ -135,19 +135,31 @@ export interface OpenCodeClient {
   readonly promptAsync: (sessionID: string, body: PromptBody) => Effect.Effect<void, AgentError.AgentError>
   /** Succeeds for idle and unknown sessions too. */
   readonly abort: (sessionID: string) => Effect.Effect<void, AgentError.AgentError>
-  readonly permissions: (directory?: string) => Effect.Effect<ReadonlyArray<Wire.Permission>, AgentError.AgentError>
+  /**
+   * The open asks of a directory. `unreadable`: one of them, of whatever session, holds a value that the server cannot
+   * write as JSON (an absent argument of `grep` or `webfetch` does), and until it is answered none can be listed.
+   */
+  readonly permissions: (
+    directory?: string
+  ) => Effect.Effect<ReadonlyArray<Wire.Permission> | "unreadable", AgentError.AgentError>
   /** `gone`: nobody waits for it any more. A `reject` with a message lets the model go on, without one ends the turn. */
   readonly replyPermission: (
     requestID: string,
-    reply: { readonly reply: "once" | "always" | "reject"; readonly message?: string }
+    reply: { readonly reply: "once" | "always" | "reject"; readonly message?: string },
+    /** The session's: asks are found only below the directory that they belong to. */
+    directory: string
   ) => Effect.Effect<"delivered" | "gone", AgentError.AgentError>
   readonly questions: (directory?: string) => Effect.Effect<ReadonlyArray<Wire.Question>, AgentError.AgentError>
   /** One list of answers for each question. */
   readonly replyQuestion: (
     requestID: string,
-    reply: { readonly answers: ReadonlyArray<ReadonlyArray<string>> }
+    reply: { readonly answers: ReadonlyArray<ReadonlyArray<string>> },
+    directory: string
   ) => Effect.Effect<"delivered" | "gone", AgentError.AgentError>
-  readonly rejectQuestion: (requestID: string) => Effect.Effect<"delivered" | "gone", AgentError.AgentError>
+  readonly rejectQuestion: (
+    requestID: string,
+    directory: string
+  ) => Effect.Effect<"delivered" | "gone", AgentError.AgentError>
   readonly providers: (directory?: string) => Effect.Effect<Wire.ModelProviders, AgentError.AgentError>
   /** The models of all providers, named `provider/model`. Prices are US dollars for a million tokens. */
   readonly models: (directory?: string) => Effect.Effect<ReadonlyArray<Provider.Model>, AgentError.AgentError>
@@ -163,7 +175,11 @@ interface Call {
   readonly directory?: string | undefined
   readonly query?: Readonly<Record<string, string>>
   readonly body?: unknown
+  /** The value where the server fails to write its own answer. */
+  readonly unwritable?: unknown
 }
+
+const Permissions = Schema.Union([Schema.Literal("unreadable"), Schema.Array(Wire.Permission)])
 
 /** An answer that says that there is no such thing, or the value. */
 type Answer =
@@ -260,6 +276,9 @@ export const make = Effect.fnUntraced(function*(
     const error = Option.isSome(json) ? errors.bodyOf(json.value) : undefined
     const reason = errors.ofResponse(`${call.method} ${call.path}`, status, body, error)
     if (errors.isNotFound(status, error)) return { _tag: "gone", reason }
+    if (call.unwritable !== undefined && errors.isUnwritable(status, error)) {
+      return { _tag: "value", value: call.unwritable }
+    }
     return yield* AgentError.make(reason, { provider: "opencode" })
   })
 
@@ -352,11 +371,14 @@ export const make = Effect.fnUntraced(function*(
     promptAsync: (id, body) =>
       Effect.asVoid(ofSession(id, { method: "POST", path: session(id, "/prompt_async"), body }, Schema.Unknown)),
     abort: (id) => Effect.asVoid(exchange({ method: "POST", path: session(id, "/abort") })),
-    permissions: (directory) => get({ method: "GET", path: "/permission", directory }, Schema.Array(Wire.Permission)),
-    replyPermission: (id, body) => settle({ method: "POST", path: `/permission/${segment(id)}/reply`, body }),
+    permissions: (directory) =>
+      get({ method: "GET", path: "/permission", directory, unwritable: "unreadable" }, Permissions),
+    replyPermission: (id, body, directory) =>
+      settle({ method: "POST", path: `/permission/${segment(id)}/reply`, directory, body }),
     questions: (directory) => get({ method: "GET", path: "/question", directory }, Schema.Array(Wire.Question)),
-    replyQuestion: (id, body) => settle({ method: "POST", path: `/question/${segment(id)}/reply`, body }),
-    rejectQuestion: (id) => settle({ method: "POST", path: `/question/${segment(id)}/reject` }),
+    replyQuestion: (id, body, directory) =>
+      settle({ method: "POST", path: `/question/${segment(id)}/reply`, directory, body }),
+    rejectQuestion: (id, directory) => settle({ method: "POST", path: `/question/${segment(id)}/reject`, directory }),
     providers,
     models: (directory) =>
       Effect.map(

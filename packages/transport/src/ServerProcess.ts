@@ -140,7 +140,8 @@ const drainLimit = Duration.millis(200)
 
 /**
  * Spawns a server and waits until it is ready. Closing the scope runs its `stop`; so does interrupting the start, a
- * start that takes too long and a failing one. A process that exits while starting fails the start at once.
+ * start that takes too long and a failing one. A process that exits while starting fails the start at once. When it
+ * exits by itself at any time, what it had started and left behind is ended.
  *
  * @category constructors
  * @since 0.1.0
@@ -156,6 +157,8 @@ export const spawn = <Line = void, Info = Line, R = never, R2 = never>(
       let polite: Effect.Effect<void> | undefined
       const stop = makeStop(options, child, () => polite)
       yield* Scope.addFinalizer(scope, stop)
+      // What a dead server left behind is ended now, while its ids cannot have been given to anybody else.
+      yield* Effect.forkIn(Effect.andThen(Deferred.await(child.exited), stop), child.scope, { startImmediately: true })
       const info = yield* restore(awaitReady(options, child)).pipe(
         Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : stop)
       )

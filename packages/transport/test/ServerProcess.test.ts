@@ -220,6 +220,17 @@ describe("ServerProcess with real processes", () => {
       assert.deepStrictEqual(left, [])
     }).pipe(Effect.provide(NodeServices.layer)))
 
+  it.live("ends what a server leaves in its group when it exits by itself", () =>
+    Effect.gen(function*() {
+      const server = yield* ServerProcess.spawn({
+        ...shell("sleep 300 >/dev/null 2>&1 & echo ready $!; exit 0"),
+        ready: whenReady
+      })
+      const left = yield* pidOf(server.info[0])
+      assert.strictEqual((yield* server.exited).code, 0)
+      yield* Effect.repeat(ProcessTree.isAlive(left), { while: (yes) => yes, schedule: Schedule.spaced("5 millis") })
+    }).pipe(Effect.provide(NodeServices.layer)))
+
   it.live("does not lose an exit that nobody waited for", () =>
     Effect.gen(function*() {
       const server = yield* ServerProcess.spawn({ ...shell("echo ready; exit 9"), ready: whenReady })

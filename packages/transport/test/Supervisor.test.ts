@@ -1,9 +1,9 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as AgentError from "@reins/core/AgentError"
 import { Deferred, Effect, Fiber, Queue, Stream, SubscriptionRef } from "effect"
 import { TestClock } from "effect/testing"
-import type { ServerProcess } from "../src/index.ts"
-import { Supervisor } from "../src/index.ts"
+import { ProcessTree, ServerProcess, Supervisor } from "../src/index.ts"
 
 interface Life {
   readonly exit: (exited: ServerProcess.Exited) => Effect.Effect<void>
@@ -179,4 +179,28 @@ describe("Supervisor", () => {
       assert.strictEqual(open(), 0)
       assert.strictEqual((yield* Effect.flip(supervisor.current)).reason._tag, "Unavailable")
     }))
+
+  it.live("restarts a real process that was killed", () =>
+    Effect.gen(function*() {
+      const supervisor = yield* Supervisor.make({
+        target: "agent",
+        backoff: { base: "10 millis", cap: "1 second", jitter: 0 },
+        start: ServerProcess.spawn({
+          command: "/bin/sh",
+          args: ["-c", "echo ready; exec sleep 300"],
+          ready: { line: (line) => line === "ready" ? line : undefined }
+        })
+      })
+      const first = yield* supervisor.current
+      process.kill(first.pid, "SIGKILL")
+      assert.strictEqual((yield* first.process.exited).signal, "SIGKILL")
+      const second = yield* SubscriptionRef.changes(supervisor.status).pipe(
+        Stream.filter((status) => status._tag === "ready" && status.generation === 2),
+        Stream.runHead,
+        Effect.andThen(supervisor.current)
+      )
+      assert.notStrictEqual(second.pid, first.pid)
+      yield* supervisor.stop
+      assert.isUndefined(yield* ProcessTree.startTime(second.pid))
+    }).pipe(Effect.provide(NodeServices.layer)))
 })

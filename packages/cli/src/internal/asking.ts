@@ -41,8 +41,8 @@ export const declineAll = (options: {
               sanitise.line(request.subject)
             }\n  What to do: ${
               question
-                ? "run it in a terminal, or say in the prompt what the agent needs to know."
-                : "run it in a terminal, or choose with --approve what may be done unasked (edits, all)."
+                ? "Run it in a terminal, or say in the prompt what the agent needs to know."
+                : "Run it in a terminal, or choose with --approve what may be done unasked (edits, all)."
             }\n`
           )
         }

@@ -9,7 +9,6 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Terminal from "effect/Terminal"
@@ -83,13 +82,15 @@ const screen = (session: Session, output: Output["Service"], seen: (event: Sessi
     })))
   }).pipe(Effect.scoped)
 
-const stopped = (stop: Stop, options: Conduct, output: Output["Service"]) => {
+const stopped = (stop: Stop, options: Conduct, output: Output["Service"], opening: boolean) => {
   switch (stop) {
     case "interrupted":
-      return output.note("Interrupting the turn; once more leaves at once\n")
+      return output.note(
+        opening ? "Interrupted before the agent was ready\n" : "Interrupting the turn; once more leaves at once\n"
+      )
     case "timedOut":
       return output.note(
-        `Timed out after ${options.timeout === undefined ? "" : durationText.precise(options.timeout)}\n  What to do: give more time with --timeout, or leave it out.\n`
+        `Timed out after ${options.timeout === undefined ? "" : durationText.precise(options.timeout)}\n  What to do: Give more time with --timeout, or leave it out.\n`
       )
     case "readerGone":
       return Effect.void
@@ -110,7 +111,7 @@ export const conduct = Effect.fnUntraced(function*(
     Effect.raceFirst(sessions.open(options.open), Deferred.await(stop))
   ))
   if (typeof opened === "string") {
-    yield* stopped(opened, options, output)
+    yield* stopped(opened, options, output, true)
     return stopCode(opened)
   }
   const session = opened
@@ -142,7 +143,7 @@ export const conduct = Effect.fnUntraced(function*(
   const first: PromptOutcome | Stop = yield* Effect.raceFirst(handle.outcome, Deferred.await(stop))
   let code: number
   if (typeof first === "string") {
-    yield* stopped(first, options, output)
+    yield* stopped(first, options, output, false)
     yield* session.withdraw(handle.id)
     yield* session.interrupt
     yield* Effect.timeoutOption(handle.outcome, settleWait)
@@ -156,10 +157,13 @@ export const conduct = Effect.fnUntraced(function*(
 
   yield* session.close
   // The stream of events has ended; what is left of it is written before the process goes.
-  const drained = typeof first === "string"
-    ? yield* Effect.timeoutOption(Fiber.await(reader), drainWait)
-    : Option.some(yield* Effect.raceFirst(Effect.asVoid(Fiber.await(reader)), output.readerGone))
-  if (Option.isNone(drained)) yield* Effect.forkDetach(Fiber.interrupt(reader))
+  yield* Fiber.await(reader).pipe(
+    Effect.raceFirst(
+      typeof first === "string"
+        ? Effect.sleep(drainWait)
+        : Deferred.await(stop)
+    )
+  )
   yield* output.note(paint.dim(`To go on: reins run --session ${session.id} "…"`) + "\n")
   return code
 })

@@ -12,6 +12,12 @@ const block = (text: string, paint: (line: string) => string = (line) => line): 
   return lines.length > maxLines ? [...shown, `    (${lines.length - maxLines} more lines)`] : shown
 }
 
+/** A diff without its head: the file is named in the question. */
+const hunks = (diff: string): string => {
+  const start = diff.search(/^@@/m)
+  return start < 0 ? diff : diff.slice(start)
+}
+
 const diffLine = (paint: Style) => (line: string): string =>
   line.startsWith("+") ? paint.green(line) : line.startsWith("-") ? paint.red(line) : paint.dim(line)
 
@@ -29,7 +35,7 @@ export const describe = (request: AgentRequest, paint: Style): string => {
   fact("because", facts.reason)
   fact("files:", facts.paths?.filter((path) => !request.subject.includes(path)).join(", "))
   fact("address:", facts.url)
-  if (facts.diff !== undefined) lines.push(...block(facts.diff, diffLine(paint)))
+  if (facts.diff !== undefined) lines.push(...block(hunks(facts.diff), diffLine(paint)))
   if (facts.plan !== undefined) lines.push(...block(facts.plan))
   return lines.join("\n")
 }

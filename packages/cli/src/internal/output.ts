@@ -17,6 +17,8 @@ export class Output extends Context.Service<Output, {
   readonly answer: (text: string) => Effect.Effect<void>
   /** Writes to standard error and waits until it was taken. */
   readonly note: (text: string) => Effect.Effect<void>
+  /** The same without waiting, for a log. */
+  readonly noteUnsafe: (text: string) => void
   /** A person ended the line on the screen by pressing Enter. */
   readonly lineTyped: Effect.Effect<void>
   /** Shows what is being waited for, between the writes, for as long as the scope lives. */
@@ -69,14 +71,18 @@ const make = (streams: Streams) =>
       stderr.write(erase)
     }
 
+    const writeUnsafe = (stream: NodeJS.WriteStream, text: string, taken: () => void): void => {
+      clear()
+      // A question that waits, or a line of the answer, is not continued by a note.
+      const breaks = stream === stderr && midLine ? "\n" : ""
+      if (stream === stderr || (outIsScreen && errIsScreen)) midLine = !text.endsWith("\n")
+      stream.write(breaks + text, taken)
+    }
+
     const write = (stream: NodeJS.WriteStream, text: string): Effect.Effect<void> =>
-      text.length === 0 ? Effect.void : Effect.callback((resume) => {
-        clear()
-        // A question that waits, or a line of the answer, is not continued by a note.
-        const breaks = stream === stderr && midLine ? "\n" : ""
-        if (stream === stderr || (outIsScreen && errIsScreen)) midLine = !text.endsWith("\n")
-        stream.write(breaks + text, () => resume(Effect.void))
-      })
+      text.length === 0
+        ? Effect.void
+        : Effect.callback((resume) => writeUnsafe(stream, text, () => resume(Effect.void)))
 
     return Output.of({
       canAsk: streams.stdin.isTTY === true && errIsScreen,
@@ -84,6 +90,7 @@ const make = (streams: Streams) =>
       color,
       answer: (text) => Effect.suspend(() => reader ? write(stdout, text) : Effect.void),
       note: (text) => write(stderr, text),
+      noteUnsafe: (text) => writeUnsafe(stderr, text, () => {}),
       lineTyped: Effect.sync(() => {
         midLine = false
       }),
@@ -97,7 +104,7 @@ const make = (streams: Streams) =>
               continue
             }
             let shown = text
-            const room = (stderr.columns ?? 80) - 3
+            const room = (stderr.columns || 80) - 3
             while (shown.length > 0 && CliOutput.displayWidth(shown) > room) shown = shown.slice(0, -1)
             stderr.write(`${erase}${frames[frame % frames.length] ?? ""} ${shown}`)
             drawn = true

@@ -117,7 +117,7 @@ export const generate = (seed: number): History => {
     queue: random.chance(10) ? 2 : 1000
   }
   // Half of the histories have no losses: what goes wrong there is easier to see, and must never be blamed on one.
-  const quiet = random.chance(50)
+  const quiet = config.blind || random.chance(50)
   const length = 10 + random.below(90)
   const steps: Array<Step> = []
   while (steps.length < length) {
@@ -204,7 +204,8 @@ const play = (world: World, step: Step): void => {
       // Nobody can tell a turn that died without a word from one that goes on with somebody else's prompt.
       const end = world.agent.turns[world.agent.turns.length - 1]?.end
       const wordless = end?._tag === "crashed" || (end?._tag === "interrupted" && end.quietly)
-      if (wordless && (world.S.turn !== undefined || world.S.inflight !== undefined)) return
+      const unread = !world.connected || world.S.resyncing || world.stream.length > 0
+      if (wordless && (unread || world.S.turn !== undefined || world.S.inflight !== undefined)) return
       return world.agent.submit(`f${world.agent.prompts.size + 1}`, true)
     }
     case "foreignInterrupt": {

@@ -17,11 +17,25 @@ const ended = (world: World): boolean => world.drained || world.S.phase === "clo
 
 const promptKey = (promptId: string) => `k-${promptId}`
 
+/** The keys under which the agent may know a turn of ours. */
+const keysOf = (turnId: string): ReadonlyArray<string> => {
+  const rest = turnId.replace(/^trn_/, "")
+  return [promptKey(`prm_${rest}`), rest]
+}
+
 /** The agent's turn that a turn of ours stands for. */
 const turnOf = (world: World, turnId: string): SimTurn | undefined => {
-  const rest = turnId.replace(/^trn_/, "")
-  const key = promptKey(`prm_${rest}`)
-  return world.agent.turnByKey.get(key) ?? world.agent.turnByKey.get(rest) ?? world.agent.prompts.get(key)?.arrivedIn
+  const { prompts, turnByKey } = world.agent
+  const keys = keysOf(turnId)
+  for (const key of keys) {
+    const turn = turnByKey.get(key)
+    if (turn !== undefined) return turn
+  }
+  for (const key of keys) {
+    const turn = prompts.get(key)?.arrivedIn
+    if (turn !== undefined) return turn
+  }
+  return undefined
 }
 
 /** Law 1: one final receipt for each prompt, and a true one. */
@@ -146,11 +160,16 @@ const untrue = (world: World, span: TurnSpan, outcome: TurnOutcome, truth: SimTu
   const gap = world.log.some(({ event }, at) =>
     overlaps(at, at) && event._tag === "ConnectionChanged" && event.status._tag === "lost"
   )
+  // A turn that a resync found had begun before.
+  const lostBefore = world.log[span.from]?.event.origin === "resync"
+  // A prompt that the agent dropped before it had begun with it.
+  const dropped = truth !== undefined && !truth.keys.some((key) => keysOf(span.id).includes(key)) &&
+    !keysOf(span.id).includes(truth.native)
+  if (dropped && outcome._tag !== "completed") return undefined
   const lossy = world.config.lossy || world.config.blind
   switch (outcome._tag) {
     case "completed":
-      if (truth?.answered.get(promptKey(`prm_${span.id.slice(4)}`)) === outcome.stopReason) return undefined
-      if (truth?.answered.get(span.id.slice(4)) === outcome.stopReason) return undefined
+      if (keysOf(span.id).some((key) => truth?.answered.get(key) === outcome.stopReason)) return undefined
       if (truth?.end._tag !== "completed") return "the agent did not finish it"
       return truth.end.stopReason === outcome.stopReason ? undefined : "another stop reason"
     case "failed": {
@@ -172,7 +191,9 @@ const untrue = (world: World, span: TurnSpan, outcome: TurnOutcome, truth: SimTu
       return "nobody stopped it"
     }
     case "lost": {
-      if (truth === undefined || truth.end._tag === "crashed") return gap ? undefined : "nothing was lost"
+      const wordless = truth?.end._tag === "crashed" || (truth?.end._tag === "interrupted" && truth.end.quietly)
+      if (truth === undefined || wordless) return gap || lostBefore ? undefined : "nothing was lost"
+      if (truth.end._tag === "interrupted" && lostBefore) return undefined
       if (world.unavailable.some((at) => overlaps(at, at))) return undefined
       if (lossy && gap) return undefined
       return "the agent can tell how it ended"
@@ -280,7 +301,10 @@ export const texts: Law = (world) => {
       const deltas = laid.get(event.itemId) ?? ""
       if (text !== deltas) return `${event.itemId} is ${JSON.stringify(text)}, its deltas are ${JSON.stringify(deltas)}`
       const truth = world.agent.items.get(event.itemId.replace(/~\d+$/, ""))
-      if (truth === undefined) return `${event.itemId} is no item of the agent`
+      if (truth === undefined) {
+        if (event.item._tag === "userMessage" && world.agent.prompts.has(event.itemId.slice(2))) continue
+        return `${event.itemId} is no item of the agent`
+      }
       if (event.turnId !== undefined && turnOf(world, event.turnId) !== truth.turn) {
         return `${event.itemId} belongs to ${truth.turn.native}, not to ${event.turnId}`
       }

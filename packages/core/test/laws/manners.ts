@@ -98,6 +98,18 @@ export class Words {
     }
   }
 
+  /** A message of the conversation that no turn has taken yet. */
+  userItem(key: string): Signal {
+    return {
+      _tag: "item",
+      key: `u-${key}`,
+      item: { _tag: "userMessage", text: `text of ${key}` },
+      hasText: true,
+      turn: key,
+      status: "completed"
+    }
+  }
+
   ask(ask: SimAsk): RequestSignal {
     return {
       _tag: "requestOpened",
@@ -154,7 +166,9 @@ export class Words {
         signals.push({ _tag: "turnFinish", turn: last, stopReason: turn.end.stopReason })
       } else if (turn.end._tag === "failed") signals.push({ _tag: "turnError", turn: last, error: turn.end.error })
     }
-    if (kind === "opencode") { for (const { key } of agent.held) signals.push({ _tag: "prompt", key, turn: key }) }
+    if (kind === "opencode") {
+      for (const { key } of agent.held) signals.push({ _tag: "prompt", key, turn: key }, this.userItem(key))
+    }
     return {
       activity: agent.running === undefined ? "idle" : "busy",
       prompts,
@@ -181,6 +195,7 @@ export class Words {
         if (opencode)
           emit({ _tag: "prompt", key: prompt.key, ...(prompt.foreign ? { text: `text of ${prompt.key}` } : undefined) })
       },
+      userMessage: (prompt) => emit(this.userItem(prompt.key)),
       idleAgain: () => {
         if (opencode)
           emit({ _tag: "turnBusy" }, { _tag: "turnEnded", fact: "idle" }, { _tag: "turnEnded", fact: "idle" })

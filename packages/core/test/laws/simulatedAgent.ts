@@ -69,6 +69,7 @@ export interface SimAsk {
 /** What the agent tells whoever listens. */
 export interface Reporter {
   readonly promptArrived: (prompt: SimPrompt) => void
+  readonly userMessage: (prompt: SimPrompt) => void
   readonly idleAgain: () => void
   readonly turnBegan: (turn: SimTurn) => void
   readonly stepBegan: (turn: SimTurn, taken: ReadonlyArray<string>) => void
@@ -119,6 +120,8 @@ export class SimulatedAgent {
   readonly mergesLater: boolean
   /** Asks of an interrupted turn stay listed. */
   readonly ghosts: boolean
+  /** A message is told when it arrives, not when it is taken. */
+  readonly messagesFirst: boolean
   readonly prompts = new Map<string, SimPrompt>()
   readonly held: Array<SimPrompt> = []
   readonly turns: Array<SimTurn> = []
@@ -133,10 +136,15 @@ export class SimulatedAgent {
   now = 0
   private counter = 0
 
-  constructor(report: Reporter, options: { readonly mergesLater: boolean; readonly ghosts: boolean }) {
+  constructor(report: Reporter, options: {
+    readonly mergesLater: boolean
+    readonly ghosts: boolean
+    readonly messagesFirst: boolean
+  }) {
     this.report = report
     this.mergesLater = options.mergesLater
     this.ghosts = options.ghosts
+    this.messagesFirst = options.messagesFirst
   }
 
   /** Takes a prompt into its conversation, once per key. */
@@ -149,6 +157,7 @@ export class SimulatedAgent {
     this.prompts.set(key, prompt)
     this.held.push(prompt)
     this.report.promptArrived(prompt)
+    if (this.messagesFirst) this.report.userMessage(prompt)
     if (this.running === undefined) this.begin()
     else if (!this.mergesLater) this.step()
   }
@@ -198,7 +207,7 @@ export class SimulatedAgent {
       const item = this.makeItem(turn, "userMessage", undefined, false, `u-${prompt.key}`)
       item.text = `text of ${prompt.key}`
       item.end = "completed"
-      this.report.item(item)
+      if (!this.messagesFirst) this.report.item(item)
     }
   }
 

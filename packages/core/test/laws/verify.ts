@@ -100,6 +100,6 @@ export const describe = (failure: Failure, options: VerifyOptions = {}): string 
     lines.push(`    > ${origin} ${JSON.stringify(rest)}${facts}`)
   }
   told(Number.POSITIVE_INFINITY)
-  if (lines.length > 90) lines.splice(70, lines.length - 90, "    …")
+  if (lines.length > 45) lines.splice(32, lines.length - 45, "    …")
   return [`law ${failure.law}: ${failure.message}`, HistoryModule.print(failure.history), ...lines].join("\n")
 }

@@ -203,6 +203,10 @@ export const bodyOf = (body: unknown): Wire.NamedError | undefined => {
 export const isNotFound = (status: number, error: Wire.NamedError | undefined): boolean =>
   status === 404 && error !== undefined && /NotFound(?:Error)?$/.test(error.name)
 
+/** Whether the server failed to write its own answer, which it reports like a bad request. */
+export const isUnwritable = (status: number, error: Wire.NamedError | undefined): boolean =>
+  status === 400 && error?.name === "BadRequest" && error.data?.["kind"] === "Body"
+
 /** The reason behind a refused call. */
 export const ofResponse = (
   call: string,

@@ -2,7 +2,7 @@
 import type { Signal } from "@reins/core/Signal"
 import type { StopReason } from "@reins/core/Turn"
 import type { Usage } from "@reins/core/Usage"
-import * as Wire from "../OpenCodeSchema.ts"
+import type * as Wire from "../OpenCodeSchema.ts"
 import * as errors from "./errors.ts"
 import * as items from "./items.ts"
 import type { ChildRecord, MessageRecord, NormaliserState, PartRecord, WireEvent } from "./state.ts"
@@ -165,7 +165,9 @@ export const seeMessage = (
   }
   if (judgement?._tag === "error" && !record.errorTold) {
     record.errorTold = true
-    out.push({ _tag: "turnError", turn, error: judgement.error })
+    // Mostly `session.error` told it before the end of the turn, and the message repeats it afterwards.
+    const repeats = message.error !== undefined && state.lastError === errors.messageOf(message.error)
+    if (!repeats) out.push({ _tag: "turnError", turn, error: judgement.error })
   }
 }
 

@@ -13,8 +13,8 @@ import * as errors from "./errors.ts"
 import * as items from "./items.ts"
 import * as messages from "./messages.ts"
 import * as requests from "./requests.ts"
-import type { ChildRecord, NormaliserState, WireEvent } from "./state.ts"
-import { adopt, contextOf, nativeOf, owns } from "./state.ts"
+import type { ChildRecord, NormaliserState, PartRecord, WireEvent } from "./state.ts"
+import { adopt, contextOf, limits, nativeOf, owns, remember } from "./state.ts"
 
 export { adopt, make, owns } from "./state.ts"
 export type { NormaliserState, WireEvent as OpenCodeEvent } from "./state.ts"
@@ -123,7 +123,7 @@ const delta = (state: NormaliserState, properties: unknown, out: Array<Signal>):
 /** Voids what a step streamed before it is tried again. */
 const voidOpen = (
   state: NormaliserState,
-  matches: (part: { readonly sessionId: string; readonly messageId: string; readonly id: string }) => boolean,
+  matches: (part: PartRecord) => boolean,
   event: WireEvent,
   out: Array<Signal>
 ): void => {
@@ -170,12 +170,7 @@ const onStatus = (
     }
     case "retry": {
       // The step begins again with new parts: what it streamed into the open ones is void.
-      voidOpen(
-        state,
-        (part) => part.sessionId === id && state.parts.get(part.id)?.kind !== "tool",
-        event,
-        out
-      )
+      voidOpen(state, (part) => part.sessionId === id && part.kind !== "tool", event, out)
       out.push({
         _tag: "turnRetrying",
         attempt: status.attempt ?? 1,
@@ -279,7 +274,11 @@ const onPart = (state: NormaliserState, event: WireEvent, out: Array<Signal>): v
       if (message?.role === "user") messages.seeUserPart(state, message, part, undefined, undefined, event, out)
       return
     }
-    case "step-start":
+    case "step-start": {
+      // A second step inside of one message is the first one tried again.
+      voidOpen(state, (open) => open.messageId === part.messageID && open.kind !== "tool", event, out)
+      return
+    }
     case "snapshot":
     case "patch":
     case "retry":
@@ -389,6 +388,7 @@ const dispatch = (state: NormaliserState, id: string, event: WireEvent, out: Arr
     case "permission.asked": {
       const ask = take(event, decode.permission(event.properties), out)
       if (ask === undefined) return
+      remember(state.asks, ask.id, ask, limits.asks)
       if (requests.isEarly(state, ask)) state.held.push({ ask, event })
       else out.push(requests.ofPermission(state, ask, event))
       return
@@ -403,6 +403,7 @@ const dispatch = (state: NormaliserState, id: string, event: WireEvent, out: Arr
     case "question.rejected": {
       const value = take(event, decode.replied(event.properties), out)
       if (value === undefined) return
+      state.asks.delete(value.requestID)
       out.push({
         _tag: "requestClosed",
         key: value.requestID,

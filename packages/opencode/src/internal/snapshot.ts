@@ -17,7 +17,8 @@ export interface Read {
   readonly status: Readonly<Record<string, Wire.SessionStatus>>
   /** `GET /session/:id/message`, oldest first. */
   readonly messages: ReadonlyArray<Wire.MessageWithParts>
-  readonly permissions: ReadonlyArray<Wire.Permission>
+  /** `unreadable`: the server cannot list them now; those that the stream told are taken to be open. */
+  readonly permissions: ReadonlyArray<Wire.Permission> | "unreadable"
   readonly questions: ReadonlyArray<Wire.Question>
   readonly request: SnapshotRequest
   /** `GET /session/:id/children`, where it was asked. */
@@ -125,6 +126,10 @@ const learn = (state: NormaliserState, read: ReadonlyArray<Wire.MessageWithParts
     }
     for (const entry of parts) {
       if (entry.type === "tool") messages.toolRecord(state, entry.part)
+      // A retry voids it, if it still streams.
+      if (entry.type === "text" && info.role === "assistant" && entry.part.time?.end === undefined) {
+        messages.textRecord(state, entry.part)
+      }
     }
     entries.push({ info, record, parts, turn: own })
   }
@@ -198,10 +203,11 @@ interface Telling {
   complete: boolean
 }
 
-/** Whether a text was void: its step was tried again, or its message is over, and it has no end. */
-const isVoid = (entry: Entry, index: number, part: Wire.TextPart): boolean => {
+/** Whether a text is void: it has no end, and its step is or was tried again, or its message is over. */
+const isVoid = (read: Read, entry: Entry, index: number, part: Wire.TextPart): boolean => {
   if (part.time?.end !== undefined || part.text.length > 0) return false
-  return isComplete(entry.info) || entry.parts.slice(index + 1).some((later) => later.type === "step")
+  return isComplete(entry.info) || read.status[entry.info.sessionID]?.type === "retry" ||
+    entry.parts.slice(index + 1).some((later) => later.type === "step")
 }
 
 /** The items of a message. A text that is still "" says nothing: it is streaming, or was lost with a server. */
@@ -226,7 +232,8 @@ const tell = (telling: Telling, entry: Entry, context: { readonly turn?: string 
   for (const [index, value] of entry.parts.entries()) {
     if (value.type === "text") {
       const { part } = value
-      if (isVoid(entry, index, part)) out.push({ _tag: "itemVoided", key: part.id, ...context, ...native(part.id) })
+      if (isVoid(telling.read, entry, index, part))
+        out.push({ _tag: "itemVoided", key: part.id, ...context, ...native(part.id) })
       else push(part.id, items.ofText(part, entry.record.summary))
     }
     if (value.type === "tool") tellTool(telling, value.part, entry, push)
@@ -287,12 +294,15 @@ const tellChild = (telling: Telling, path: ReadonlyArray<string>, part: Wire.Too
   })
 }
 
-const requestsOf = (state: NormaliserState, read: Read): ReadonlyArray<RequestSignal> => [
-  ...read.permissions.filter((ask) => owns(state, ask.sessionID)).map((ask) =>
-    requests.ofPermission(state, ask, undefined)
-  ),
-  ...read.questions.filter((ask) => owns(state, ask.sessionID)).map((ask) => requests.ofQuestion(state, ask, undefined))
-]
+const requestsOf = (state: NormaliserState, read: Read): ReadonlyArray<RequestSignal> => {
+  const asks = read.permissions === "unreadable" ? [...state.asks.values()] : read.permissions
+  return [
+    ...asks.filter((ask) => owns(state, ask.sessionID)).map((ask) => requests.ofPermission(state, ask, undefined)),
+    ...read.questions.filter((ask) => owns(state, ask.sessionID)).map((ask) =>
+      requests.ofQuestion(state, ask, undefined)
+    )
+  ]
+}
 
 /** Judges what was read. */
 export const build = (state: NormaliserState, read: Read): Snapshot => {
@@ -329,6 +339,6 @@ export const build = (state: NormaliserState, read: Read): Snapshot => {
     turns,
     signals: telling.out,
     requests: requestsOf(state, read),
-    complete: telling.complete
+    complete: telling.complete && read.permissions !== "unreadable"
   }
 }

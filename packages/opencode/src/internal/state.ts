@@ -72,6 +72,8 @@ export interface NormaliserState {
   /** User messages that the server wrote itself, and the turn that they go on with. */
   readonly aliases: Map<string, string>
   readonly held: Array<HeldAsk>
+  /** Asks for permission that the stream told and nobody answered yet. */
+  readonly asks: Map<string, Permission>
   /** Steps whose usage was told. */
   readonly steps: Map<string, true>
   /** The turn that runs, or ran last. */
@@ -89,9 +91,23 @@ export interface NormaliserState {
 }
 
 /** How much is remembered; what is older is judged by the engine and by snapshots. */
-export const limits = { messages: 1024, parts: 4096, calls: 4096, aliases: 256, steps: 4096, children: 256, loops: 64 }
+export const limits = {
+  messages: 1024,
+  parts: 4096,
+  calls: 4096,
+  aliases: 256,
+  steps: 4096,
+  children: 256,
+  loops: 64,
+  asks: 256
+}
 
-export const make = (options: { readonly sessionId: string; readonly raw?: boolean }): NormaliserState => ({
+export const make = (options: {
+  readonly sessionId: string
+  readonly raw?: boolean
+  /** The state of the connection before this one: the asks that it knew are still open until told otherwise. */
+  readonly after?: NormaliserState
+}): NormaliserState => ({
   sessionId: options.sessionId,
   raw: options.raw === true,
   children: new Map(),
@@ -100,6 +116,7 @@ export const make = (options: { readonly sessionId: string; readonly raw?: boole
   calls: new Map(),
   aliases: new Map(),
   held: [],
+  asks: new Map(options.after?.asks),
   steps: new Map(),
   turn: undefined,
   busy: false,

@@ -75,6 +75,12 @@ describe("processTable", () => {
     assert.deepStrictEqual(pids(processTable.membersOf(table, { pid: 100, startTime: 100 }, collected, 5)), [150, 151])
   })
 
+  it("knows an orphan by its session alone, and by its group alone", () => {
+    const table = tableOf(shell, host, { ...row(150, 1, 100), pgid: 150 }, { ...row(151, 1, 101), sid: 7 })
+    const collected = [row(101, 100, 101)]
+    assert.deepStrictEqual(pids(processTable.membersOf(table, { pid: 100, startTime: 100 }, collected, 5)), [150, 151])
+  })
+
   it("leaves alone who was given the pid, the session or the group of a dead one", () => {
     const reused = tableOf(
       shell,

@@ -170,7 +170,9 @@ export const closeTurn = (S: EngineState, turn: TurnRecord, status: ItemStatus):
         record.turn = undefined
         continue
       }
-      complete(S, record, status)
+      // A text of which deltas were lost is not whole.
+      const partial = record.withheld && record.stream !== undefined && status === "completed"
+      complete(S, record, partial ? "interrupted" : status)
     }
     S.items.delete(key)
   }

@@ -2,6 +2,7 @@
 import * as AgentError from "../../AgentError.ts"
 import type { ErrorInfo } from "../../AgentError.ts"
 import type { PromptState } from "../../Prompt.ts"
+import type { TurnVerdict } from "../../Signal.ts"
 import * as PromptQueue from "../../PromptQueue.ts"
 import { emit } from "./emit.ts"
 import type { EngineState, PromptRecord, TurnRecord } from "./state.ts"
@@ -179,10 +180,11 @@ export const startTurnOf = (S: EngineState, prompt: PromptRecord): TurnRecord =>
 /** The agent took the prompt into a turn. */
 export const taken = (S: EngineState, prompt: PromptRecord): void => {
   if (isFinal(prompt.state)) return
-  const target = prompt.target
-  if (target !== undefined && target === S.turn) {
-    turns.alias(S, target, prompt.key ?? prompt.id)
-    change(S, prompt, { _tag: "consumed", turnId: target.id })
+  const own = S.turnByKey.get(prompt.key ?? prompt.id) ?? prompt.target
+  if (own !== undefined) {
+    turns.alias(S, own, prompt.key ?? prompt.id)
+    if (prompt.suspect !== undefined && S.turn === own && !own.active) own.error ??= prompt.suspect
+    change(S, prompt, { _tag: "consumed", turnId: own.id })
     return
   }
   if (S.turn !== undefined && S.turn.key !== prompt.key) {
@@ -197,25 +199,38 @@ export const taken = (S: EngineState, prompt: PromptRecord): void => {
 }
 
 /** The agent works on the prompt: in the turn that it was sent into, unless that one has ended. */
-export const begun = (S: EngineState, prompt: PromptRecord): void => {
-  turns.endBeforeWork(S)
-  if (prompt.target !== undefined && prompt.target !== S.turn) prompt.target = undefined
+export const begun = (S: EngineState, prompt: PromptRecord, into?: TurnRecord): void => {
+  if (into !== undefined) prompt.target = into
+  else {
+    turns.endBeforeWork(S)
+    if (prompt.target !== undefined && prompt.target !== S.turn) prompt.target = undefined
+  }
   taken(S, prompt)
 }
 
 /** The agent holds the prompt in its conversation. */
 export const seen = (S: EngineState, prompt: PromptRecord): void => {
   if (isFinal(prompt.state)) return
+  if (turns.isEnding(S) && S.turn?.key !== prompt.key) {
+    // Whether it joins the turn that was seen to end shows when the agent begins with it.
+    prompt.doubtAt = S.now
+    S.snapshotWanted = true
+    return
+  }
+  // It came after the end of the turn that it was meant for: it waits in the one that runs now, or begins its own.
+  if (prompt.target !== undefined && prompt.target !== S.turn && prompt.target.endedBy > 0 && S.reading === undefined) {
+    prompt.target = S.turn
+  }
   if (prompt.target === undefined) {
     taken(S, prompt)
     return
   }
   prompt.doubtAt = undefined
-  if (prompt.target === S.turn && prompt.target.settleAt === undefined) {
+  if (prompt.target === S.turn) {
     turns.alias(S, prompt.target, prompt.key ?? prompt.id)
     if (prompt.state._tag !== "steered") change(S, prompt, { _tag: "steered", turnId: prompt.target.id })
   } else {
-    // Its turn is over or ends: it gets one of its own if the agent begins with it, else it is given back.
+    // Its turn is over: it gets one of its own if the agent begins with it, else it is given back.
     prompt.doubtAt = S.now
     S.snapshotWanted = true
   }
@@ -247,13 +262,16 @@ export const judged = (
   S: EngineState,
   prompt: PromptRecord,
   fate: "taken" | "held" | "absent" | "unknown",
+  verdict: TurnVerdict | undefined,
   busy: boolean,
   resync: boolean
 ): void => {
   if (isFinal(prompt.state)) return
   switch (fate) {
     case "taken": {
-      if (prompt.target !== undefined && prompt.target !== S.turn) prompt.target = undefined
+      // Its turn was over before the agent took it, if the agent has a judgement on it alone or works on it now.
+      const alone = verdict === undefined || verdict._tag === "unfinished" ? busy && S.turn === undefined : true
+      if (alone && prompt.target !== S.turn) prompt.target = undefined
       taken(S, prompt)
       return
     }
@@ -280,8 +298,9 @@ export const judged = (
         change(S, prompt, { _tag: "returned", reason: "The turn ended before the agent took the prompt." })
         return
       }
-      if (S.turn?.key === prompt.key && S.turn?.interrupt !== undefined) {
+      if (S.turn !== undefined && S.turn.key === prompt.key && S.turn.interrupt !== undefined) {
         change(S, prompt, { _tag: "returned", reason: "The turn was interrupted before the agent took the prompt." })
+        if (!S.turn.active) turns.settleByEvidence(S, S.turn, undefined)
         return
       }
       if (prompt.attempts >= maxAttempts || S.settled.has(S.turnByKey.get(prompt.key ?? "") as TurnRecord)) {
@@ -313,24 +332,23 @@ export const judged = (
       }
       change(S, prompt, {
         _tag: "failed",
-        error: AgentError.fromReason(
-          new AgentError.ConnectionLost({
-            target: S.options.provider,
-            description:
-              "The connection was lost while the prompt was on its way, and the agent cannot say whether it arrived."
-          }),
-          { provider: S.options.provider, sessionId: S.options.sessionId }
-        )
+        error: unknownFate(S, "The agent cannot say whether the prompt arrived.")
       })
     }
   }
 }
 
-/** Gives back all that was not sent, and fails what was on its way. */
+const unknownFate = (S: EngineState, description: string): ErrorInfo =>
+  AgentError.fromReason(
+    new AgentError.ConnectionLost({ target: S.options.provider, description }),
+    { provider: S.options.provider, sessionId: S.options.sessionId }
+  )
+
+/** Gives back all that was not sent, and fails what was on its way: nobody knows whether the agent has it. */
 export const giveBack = (S: EngineState, reason: string, error: ErrorInfo | undefined): void => {
   for (const prompt of [...S.queue.waiting]) change(S, prompt, { _tag: "returned", reason })
   for (const prompt of [...open(S)]) {
-    change(S, prompt, error === undefined ? { _tag: "returned", reason } : { _tag: "failed", error })
+    change(S, prompt, { _tag: "failed", error: error ?? unknownFate(S, `${reason} The prompt was on its way.`) })
   }
 }
 

@@ -78,7 +78,8 @@ export const opened = (S: EngineState, signal: RequestSignal, turn: TurnRecord |
   if (known !== undefined) {
     // Seen again: an answer that the agent did not get is sent again, anything else is a repetition.
     if (known.settledBy !== undefined && known.delivery === "failed") {
-      send(S, known, known.answer ?? { _tag: "cancel" })
+      if (known.attempts < 3) send(S, known, known.answer ?? { _tag: "cancel" })
+      else known.retryAt ??= S.now + S.options.limits.silence
     }
     return
   }
@@ -200,14 +201,23 @@ export const teardown = (S: EngineState, turn: TurnRecord | undefined, all: bool
 }
 
 export const delivered = (S: EngineState, record: RequestRecord, result: "delivered" | "gone" | "failed"): void => {
-  if (result !== "failed") {
+  if (result === "delivered") {
     record.delivery = "delivered"
     return
   }
   record.delivery = "failed"
-  // While connected it is tried again twice; after that the next snapshot decides whether the agent still waits.
+  if (result === "gone") {
+    // Believed only when the agent's own list agrees: an answer sent to the wrong place would hang the turn.
+    S.snapshotWanted = true
+    return
+  }
+  // While connected it is tried again twice; after that a snapshot decides whether the agent still waits, and where it
+  // cannot, the answer is sent again from time to time.
   if (S.live && record.attempts < 3) record.retryAt = S.now + S.options.limits.retry
-  else S.snapshotWanted = true
+  else {
+    S.snapshotWanted = true
+    if (S.live) record.retryAt = S.now + S.options.limits.silence
+  }
 }
 
 export const tick = (S: EngineState): boolean => {

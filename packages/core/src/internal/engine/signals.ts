@@ -19,6 +19,9 @@ const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled"
   if (known !== undefined) {
     if (known !== S.turn) return "settled"
     known.anchored = true
+    // Work under the key of a prompt that was sent into this turn: the agent has begun with it.
+    const prompt = S.promptByKey.get(key)
+    if (prompt !== undefined) prompts.taken(S, prompt)
     return known
   }
   const prompt = S.promptByKey.get(key)
@@ -32,6 +35,22 @@ const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled"
   if (S.turn === undefined) return turns.start(S, key, `trn_${key}`)
   turns.alias(S, S.turn, key)
   return S.turn
+}
+
+/** The turn of a message that lies in the conversation: the agent may not have begun with it. */
+const heldIn = (S: EngineState, key: string | undefined): TurnRecord | "settled" | undefined => {
+  const known = key === undefined ? undefined : S.turnByKey.get(key)
+  if (known !== undefined && known === S.turn) return known
+  if (key === undefined || known !== undefined) return turnOf(S, key)
+  const prompt = S.promptByKey.get(key)
+  if (prompt === undefined) {
+    if (!turns.isEnding(S)) return turnOf(S, key)
+    S.snapshotWanted = true
+    return undefined
+  }
+  if (prompts.isFinal(prompt.state)) return "settled"
+  prompts.seen(S, prompt)
+  return S.turnByKey.get(key) === S.turn ? S.turn : undefined
 }
 
 /** One notice for each settled turn that the agent still talks about. */
@@ -49,7 +68,34 @@ const late = (S: EngineState, key: string | undefined, what: string): void => {
   })
 }
 
+/**
+ * Work under a key that is not known yet has no place while the turns before it are not read, and judged, again: the
+ * conversation itself tells of it later. Work of others that comes before a prompt of ours that was interrupted on its
+ * way is passed over.
+ */
+const isUnplaced = (S: EngineState, signal: Signal): boolean => {
+  const key = signal._tag === "prompt" ? signal.turn ?? signal.key : signal.turn
+  if (key === undefined || S.turnByKey.has(key)) return false
+  const turn = S.turn
+  if (
+    turn !== undefined && turn.key === S.inflight?.key && !S.promptByKey.has(key) &&
+    !(signal._tag === "turnStarted" && signal.prompt === turn.key)
+  ) {
+    turns.passOver(S, key)
+    return true
+  }
+  return S.reading === undefined && (S.resyncing || turn?.anchored === false) &&
+    !(signal._tag === "turnStarted" && signal.prompt !== undefined && signal.prompt === turn?.key)
+}
+
 export const apply = (S: EngineState, signal: Signal): void => {
+  if (isUnplaced(S, signal)) {
+    if (S.reading === undefined) {
+      S.snapshotWanted = true
+      S.passedBy = S.inputNo
+    }
+    return
+  }
   switch (signal._tag) {
     case "delta": {
       const record = S.items.get(signal.key)
@@ -60,7 +106,7 @@ export const apply = (S: EngineState, signal: Signal): void => {
     }
     case "item": {
       const known = S.items.get(signal.key)
-      const turn = known?.turn ?? turnOf(S, signal.turn)
+      const turn = known?.turn ?? (signal.item._tag === "userMessage" ? heldIn : turnOf)(S, signal.turn)
       if (turn === "settled") {
         if (signal.item._tag !== "userMessage" && signal.status === undefined) late(S, signal.turn, "work on an item")
         return
@@ -73,7 +119,7 @@ export const apply = (S: EngineState, signal: Signal): void => {
       if (turn !== undefined && signal.item._tag !== "userMessage") {
         turns.life(S, turn)
         turn.active = true
-        if (signal.status === undefined) turns.working(S, turn)
+        if (signal.status === undefined && signal.background !== true) turns.working(S, turn)
       }
       items.upsert(S, signal, turn)
       return
@@ -93,15 +139,14 @@ export const apply = (S: EngineState, signal: Signal): void => {
         }
         return
       }
-      turnOf(S, signal.key)
+      heldIn(S, signal.turn ?? signal.key)
       return
     }
     case "turnStarted": {
       if (signal.prompt !== undefined) {
         const prompt = S.promptByKey.get(signal.prompt)
         if (prompt !== undefined && !prompts.isFinal(prompt.state)) {
-          if (S.turn === undefined || S.turnByKey.get(signal.turn) !== S.turn) prompts.begun(S, prompt)
-          else prompts.taken(S, prompt)
+          prompts.begun(S, prompt, S.turnByKey.get(signal.turn))
           if (S.turn !== undefined) turns.alias(S, S.turn, signal.turn)
         }
       }
@@ -146,6 +191,8 @@ export const apply = (S: EngineState, signal: Signal): void => {
         return
       }
       if (turn !== undefined) {
+        // What is said without identity after the end belongs to something else.
+        if (signal.turn === undefined && turn.settleAt !== undefined) return
         turn.error = signal.error
         addEvidence(S, turn, "stream", `error ${signal.error._tag}`)
         return

@@ -22,20 +22,16 @@ export const request = (S: EngineState): void => {
   if (S.snapshotRetryAt !== undefined && S.snapshotRetryAt > S.now) return
   S.snapshotWanted = false
   S.snapshotRetryAt = undefined
+  const open = prompts.open(S).flatMap((prompt) => prompt.key === undefined ? [] : [prompt.key])
   const record: SnapshotRecord = {
     id: ++S.snapshotNo,
     fence: S.inputNo,
     generation: S.generation,
     resync: S.resyncing,
-    turns: S.turn === undefined ? [] : keysOf(S, S.turn)
+    turns: [...new Set([...(S.turn === undefined ? [] : keysOf(S, S.turn)), ...open])]
   }
   S.snapshot = record
-  S.commands.push({
-    _tag: "snapshot",
-    record,
-    prompts: prompts.open(S).flatMap((prompt) => prompt.key === undefined ? [] : [prompt.key]),
-    turns: record.turns
-  })
+  S.commands.push({ _tag: "snapshot", record, prompts: open, turns: record.turns })
 }
 
 /** The verdict on a turn that has several keys: running beats all, else the last prompt's counts. */
@@ -55,8 +51,12 @@ const describe = (verdict: TurnVerdict | undefined, snapshot: Snapshot): string 
 
 /** A turn that was not asked about has no verdict yet: it is asked about now. */
 const isJudged = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record: SnapshotRecord): boolean => {
-  const keys = keysOf(S, turn)
-  return keys.some((key) => record.turns.includes(key)) || keys.some((key) => snapshot.turns[key] !== undefined)
+  if (turn.fence > record.fence) return false
+  if (record.turns.includes(turn.key)) return true
+  return keysOf(S, turn).some((key) => {
+    const verdict = snapshot.turns[key]
+    return verdict !== undefined && verdict._tag !== "unfinished"
+  })
 }
 
 /** The key of a turn that a signal names. */
@@ -71,44 +71,63 @@ const endBefore = (S: EngineState, signal: Signal, snapshot: Snapshot, record: S
   const key = keyOf(signal)
   if (turn === undefined || key === undefined || S.turnByKey.has(key) || turn.fence > record.fence) return
   const verdict = verdictOf(S, turn, snapshot)
-  if (verdict === undefined || verdict._tag === "running" || verdict._tag === "unfinished") return
+  if (verdict?._tag === "running") return
+  if (verdict === undefined || verdict._tag === "unfinished") {
+    // Without a judgement it has ended where its end was seen, or where the agent never began with it.
+    const unknown = verdict === undefined && !turn.active && record.turns.includes(turn.key)
+    if (!unknown && (turn.settleAt === undefined || turn.endedBy > record.fence)) return
+  }
   addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
   turns.settleByEvidence(S, turn, verdict)
 }
 
-const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record: SnapshotRecord): void => {
-  if (turn.fence > record.fence) return
-  if (!isJudged(S, turn, snapshot, record)) {
-    S.snapshotWanted = true
-    return
-  }
+/** A prompt of ours with a judgement of its own begins its turn where the conversation has it. */
+const beginOwn = (S: EngineState, signal: Signal, snapshot: Snapshot, record: SnapshotRecord): void => {
+  const key = keyOf(signal)
+  const prompt = key === undefined || S.turnByKey.has(key) ? undefined : S.promptByKey.get(key)
+  if (prompt?.key === undefined || prompt.calling || prompt.fence > record.fence) return
+  const verdict = snapshot.turns[prompt.key]
+  if (snapshot.prompts[prompt.key] !== "taken" || verdict === undefined || verdict._tag === "unfinished") return
+  prompts.begun(S, prompt)
+}
+
+/** False: the agent has to be asked again, about what it was not asked yet. */
+const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record: SnapshotRecord): boolean => {
+  if (turn.fence > record.fence) return true
+  if (!isJudged(S, turn, snapshot, record)) return false
   const verdict = verdictOf(S, turn, snapshot)
   if (verdict !== undefined && verdict._tag !== "unfinished" && verdict._tag !== "running") {
     addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
     turns.settleByEvidence(S, turn, verdict)
-    return
+    return true
   }
-  if (snapshot.activity === "unknown") return
+  if (snapshot.activity === "unknown") {
+    turn.anchored = true
+    return true
+  }
   if (snapshot.activity === "busy" || verdict?._tag === "running") {
     turn.anchored = true
     turn.idleSnapshots = 0
     if (record.resync || verdict?._tag === "running") turn.active = true
     // It goes on before our eyes: its end cannot have been missed.
-    if (record.resync) turn.gap = false
+    turn.gap = false
     if (turn.interrupt === undefined && turn.endedBy <= record.fence) turn.settleAt = undefined
-    return
+    return true
   }
+  // Of a prompt that joined the turn the agent was not asked: its end is the turn's.
+  if (keysOf(S, turn).some((key) => snapshot.turns[key] === undefined && !record.turns.includes(key))) return false
   // The agent is idle and the turn is not finished.
   addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
   if (record.resync || turn.settleAt !== undefined || turn.interrupt?.sent === true || turn.idleSnapshots >= 1) {
     turns.settleByEvidence(S, turn, verdict)
-    return
+    return true
   }
   // Work may be about to begin, or its end about to arrive on the stream: looked at once more.
   turn.idleSnapshots++
   turn.settleAt = undefined
   S.snapshotWanted = true
   S.snapshotRetryAt = S.now + S.options.limits.retry
+  return true
 }
 
 const judgeRequests = (S: EngineState, snapshot: Snapshot, record: SnapshotRecord): void => {
@@ -117,6 +136,8 @@ const judgeRequests = (S: EngineState, snapshot: Snapshot, record: SnapshotRecor
     open.add(signal.key)
     signals.apply(S, signal)
   }
+  // An agent that cannot say whether it works cannot say either that it waits for nothing.
+  if (snapshot.activity === "unknown") return
   for (const request of S.requests.values()) {
     if (open.has(request.signal.key) || request.fence > record.fence) continue
     if (request.settledBy === undefined) requests.closedByAgent(S, request, "unknown", undefined)
@@ -146,19 +167,43 @@ export const arrived = (
   }
   S.origin = record.resync ? "resync" : "native"
   S.reading = record
+  let whole = S.passedBy <= record.fence
+  let judges = true
+  let unplaced: string | undefined
   for (const signal of snapshot.signals) {
     if (signal._tag === "turnEnded") continue
     endBefore(S, signal, snapshot, record)
+    const key = keyOf(signal)
+    const unknown = key !== undefined && !S.turnByKey.has(key)
+    if (unknown && S.turn !== undefined && !isJudged(S, S.turn, snapshot, record)) {
+      // What follows a turn without a verdict is read when the agent has been asked about that one.
+      judges = false
+      whole = false
+      break
+    }
+    if (unknown && unplaced !== undefined && key !== unplaced) {
+      // What follows a prompt of ours is read when it is known what became of that one.
+      whole = false
+      break
+    }
+    beginOwn(S, signal, snapshot, record)
     signals.apply(S, signal)
+    if (unknown && S.promptByKey.has(key) && !S.turnByKey.has(key)) unplaced = key
   }
+  if (S.turn !== undefined && !isJudged(S, S.turn, snapshot, record)) judges = false
   const busy = snapshot.activity === "busy"
-  for (const prompt of [...prompts.open(S)]) {
+  for (const prompt of judges ? [...prompts.open(S)] : []) {
     if (prompt.key === undefined || prompt.fence > record.fence || prompt.calling) continue
     const fate = snapshot.prompts[prompt.key]
-    if (fate !== undefined) prompts.judged(S, prompt, fate, busy, record.resync)
+    if (fate === "held" && S.endedAt > record.fence) {
+      // It was read while a turn held it that has ended since.
+      S.snapshotWanted = true
+      continue
+    }
+    if (fate !== undefined) prompts.judged(S, prompt, fate, snapshot.turns[prompt.key], busy, record.resync)
   }
-  if (S.turn !== undefined) judgeTurn(S, S.turn, snapshot, record)
-  judgeRequests(S, snapshot, record)
+  if (S.turn !== undefined && !judgeTurn(S, S.turn, snapshot, record)) whole = false
+  if (judges) judgeRequests(S, snapshot, record)
   S.origin = "native"
   S.reading = undefined
   if (S.zombie !== undefined) {
@@ -171,7 +216,8 @@ export const arrived = (
       S.zombie = undefined
     }
   }
-  if (record.resync) {
+  if (!whole) S.snapshotWanted = true
+  if (record.resync && whole) {
     S.resyncing = false
     emit(S, {
       _tag: "ConnectionChanged",

@@ -114,6 +114,8 @@ export interface TurnRecord {
   error: ErrorInfo | undefined
   /** The agent was seen to stop; settles when confirmed or at this time. */
   settleAt: number | undefined
+  /** The verdict of the protocol's own terminal frame. */
+  heard: TurnVerdict | undefined
   /** The input that showed its end; an older snapshot does not gainsay it. */
   endedBy: number
   /** Snapshots in a row that saw nothing working on it although no end was seen. */
@@ -258,6 +260,10 @@ export interface EngineState {
   /** The snapshot that is being applied in this very input. */
   reading: SnapshotRecord | undefined
   snapshotWanted: boolean
+  /** The last input with work that had no place: a snapshot asked for later tells of it. */
+  passedBy: number
+  /** The input that ended a turn last, other than a snapshot. */
+  endedAt: number
   snapshotRetryAt: number | undefined
   snapshotNo: number
   resyncing: boolean
@@ -297,6 +303,8 @@ export const make = (options: EngineOptions, policy: ApprovalPolicy): EngineStat
   snapshot: undefined,
   reading: undefined,
   snapshotWanted: false,
+  passedBy: 0,
+  endedAt: 0,
   snapshotRetryAt: undefined,
   snapshotNo: 0,
   resyncing: false,

@@ -14,36 +14,47 @@ import { remembered } from "./state.ts"
 
 /** A turn begins with the first evidence that the agent took it, or when we act on one that we only submitted. */
 export const start = (S: EngineState, key: string, id: string): TurnRecord => {
-  const turn: TurnRecord = {
-    id: TurnId.make(id),
-    key,
-    startedAt: S.now,
-    // What a snapshot tells of for the first time it may judge as well.
-    fence: S.reading?.fence ?? S.inputNo,
-    anchored: true,
-    active: false,
-    gap: false,
-    shown: { _tag: "running" },
-    retrying: undefined,
-    compacting: false,
-    interrupt: undefined,
-    cancelledBy: undefined,
-    finish: undefined,
-    error: undefined,
-    settleAt: undefined,
-    endedBy: 0,
-    idleSnapshots: 0,
-    lastLife: S.now,
-    silentSince: undefined,
-    probeAt: S.now + S.options.limits.silence,
-    evidence: [],
-    usage: undefined
-  }
+  const turn = make(S, key, id)
   S.turn = turn
   S.turnByKey.set(key, turn)
   emit(S, { _tag: "TurnStarted", turnId: turn.id })
   return turn
 }
+
+/** A turn of somebody else that is not told of: what the agent says of it has no effect. */
+export const passOver = (S: EngineState, key: string): void => {
+  const turn = make(S, key, `trn_${key}`)
+  S.turnByKey.set(key, turn)
+  S.settled.set(turn, { noticed: true })
+}
+
+const make = (S: EngineState, key: string, id: string): TurnRecord => ({
+  id: TurnId.make(id),
+  key,
+  startedAt: S.now,
+  // What a snapshot tells of for the first time it may judge as well.
+  fence: S.reading?.fence ?? S.inputNo,
+  anchored: S.reading === undefined,
+  active: false,
+  // Found at a resync: what came before was not seen.
+  gap: S.reading?.resync === true,
+  shown: { _tag: "running" },
+  retrying: undefined,
+  compacting: false,
+  interrupt: undefined,
+  cancelledBy: undefined,
+  finish: undefined,
+  error: undefined,
+  settleAt: undefined,
+  heard: undefined,
+  endedBy: 0,
+  idleSnapshots: 0,
+  lastLife: S.now,
+  silentSince: undefined,
+  probeAt: S.now + S.options.limits.silence,
+  evidence: [],
+  usage: undefined
+})
 
 /** Another key of the same turn: a prompt that was steered into it. */
 export const alias = (S: EngineState, turn: TurnRecord, key: string): void => {
@@ -68,6 +79,7 @@ export const working = (S: EngineState, turn: TurnRecord): void => {
   turn.active = true
   if (S.reading !== undefined) return
   turn.settleAt = undefined
+  turn.heard = undefined
   turn.retrying = undefined
   turn.compacting = false
 }
@@ -101,12 +113,11 @@ export const refresh = (S: EngineState): void => {
   emit(S, { _tag: "TurnChanged", turnId: turn.id, state })
 }
 
-const lostError = (S: EngineState, turn: TurnRecord): ErrorInfo =>
+const lostError = (S: EngineState): ErrorInfo =>
   AgentError.fromReason(
     new AgentError.TurnLost({
-      description: turn.gap
-        ? "The connection to the agent was lost while the turn ran, and nothing says that the turn had finished."
-        : "The agent stopped working on the turn without a finish reason."
+      description:
+        "The connection to the agent was lost while the turn ran, and nothing says that the turn had finished."
     }),
     { provider: S.options.provider, sessionId: S.options.sessionId }
   )
@@ -126,9 +137,12 @@ const judge = (S: EngineState, turn: TurnRecord, verdict: TurnVerdict | undefine
       : { _tag: "interrupted", by }
   }
   if (verdict?._tag === "failed") return { _tag: "failed", error: verdict.error }
-  if (turn.error !== undefined) return { _tag: "failed", error: turn.error }
+  // An error is not the end where the agent knows the turn as one that nobody ended.
+  if (turn.error !== undefined && !(turn.gap && verdict?._tag === "unfinished")) {
+    return { _tag: "failed", error: turn.error }
+  }
   if (turn.finish !== undefined) return { _tag: "completed", stopReason: turn.finish }
-  if (turn.gap || !turn.active) return { _tag: "lost", error: lostError(S, turn) }
+  if (turn.gap) return { _tag: "lost", error: lostError(S) }
   return { _tag: "interrupted", by: "provider" }
 }
 
@@ -145,6 +159,7 @@ export const settle = (S: EngineState, turn: TurnRecord, outcome: TurnOutcome): 
   items.closeTurn(S, turn, itemStatus[outcome._tag])
   requests.teardown(S, turn, false)
   S.turn = undefined
+  if (S.reading === undefined) S.endedAt = S.inputNo
   S.settled.set(turn, { noticed: false })
   if (S.settled.size > remembered) {
     for (const old of S.settled.keys()) {
@@ -166,7 +181,11 @@ export const settle = (S: EngineState, turn: TurnRecord, outcome: TurnOutcome): 
 }
 
 export const settleByEvidence = (S: EngineState, turn: TurnRecord, verdict: TurnVerdict | undefined): void =>
-  settle(S, turn, judge(S, turn, verdict))
+  settle(
+    S,
+    turn,
+    judge(S, turn, verdict === undefined || verdict._tag === "unfinished" ? turn.heard ?? verdict : verdict)
+  )
 
 /** The agent was seen to stop. Without a verdict of its own the end is confirmed by a snapshot. */
 export const ended = (
@@ -177,6 +196,15 @@ export const ended = (
   fact: string
 ): void => {
   addEvidence(S, turn, source, fact)
+  turn.endedBy = S.inputNo
+  turn.heard = verdict ?? turn.heard
+  if (S.resyncing) {
+    // What was missed before is read first: a snapshot that was asked for from now on tells all of it.
+    turn.settleAt ??= S.now + S.options.limits.settle
+    S.passedBy = S.inputNo
+    S.snapshotWanted = true
+    return
+  }
   if (verdict !== undefined && verdict._tag !== "running" && verdict._tag !== "unfinished") {
     settleByEvidence(S, turn, verdict)
     return
@@ -188,18 +216,20 @@ export const ended = (
     return
   }
   turn.settleAt ??= S.now + S.options.limits.settle
-  turn.endedBy = S.inputNo
   S.snapshotWanted = true
 }
 
+/** The agent was seen to stop, which is not confirmed yet. */
+export const isEnding = (S: EngineState): boolean => S.turn?.settleAt !== undefined && S.reading === undefined
+
 /** The agent was seen to stop, and works on something else now: the turn before has ended. */
 export const endBeforeWork = (S: EngineState): void => {
-  if (S.turn?.settleAt !== undefined && S.reading === undefined) settleByEvidence(S, S.turn, undefined)
+  if (S.turn !== undefined && isEnding(S)) settleByEvidence(S, S.turn, undefined)
 }
 
 /** Asks the agent to stop. The state changes in this very step, whatever the agent does. */
 export const interrupt = (S: EngineState, by: InterruptedBy, error?: ErrorInfo): void => {
-  if (S.turn === undefined && S.inflight !== undefined) prompts.startTurnOf(S, S.inflight)
+  if (S.turn === undefined && S.inflight !== undefined) prompts.startTurnOf(S, S.inflight).anchored = false
   const turn = S.turn
   if (turn === undefined || turn.interrupt !== undefined) return
   turn.interrupt = {
@@ -238,6 +268,9 @@ export const tick = (S: EngineState): void => {
   if (turn === undefined) return
   const limits = S.options.limits
   const now = S.now
+  if (S.resyncing && turn.settleAt !== undefined && now - turn.lastLife < limits.silence) {
+    turn.settleAt = now + limits.settle
+  }
   if (turn.settleAt !== undefined && turn.settleAt <= now) {
     if (turn.active || turn.interrupt !== undefined || turn.error !== undefined) {
       addEvidence(S, turn, "timer", "no snapshot in time; settled on what was seen")
@@ -252,8 +285,8 @@ export const tick = (S: EngineState): void => {
   if (interrupting !== undefined) {
     if (interrupting.deadline <= now) {
       addEvidence(S, turn, "timer", "the agent did not confirm the interrupt; settled locally")
+      S.zombie = { probeAt: now + limits.interrupt, attempts: 0 }
       if (S.live) {
-        S.zombie = { probeAt: now + limits.interrupt, attempts: 0 }
         S.commands.push({ _tag: "reconnect", reason: "the agent did not confirm an interrupt" })
       }
       settleByEvidence(S, turn, undefined)

@@ -27,7 +27,7 @@ const tokens: ReadonlyArray<RegExp> = [
   /ya29\.[A-Za-z0-9_-]{20,}/g,
   /xox[a-z]-[A-Za-z0-9-]{10,}/g,
   /xapp-[A-Za-z0-9-]{10,}/g,
-  new RegExp(`eyJ[A-Za-z0-9_-]{8,}\\.[A-Za-z0-9_-]{8,}(?:\\.[A-Za-z0-9_-]*){0,3}`, "g")
+  new RegExp(`${beginRun}eyJ[A-Za-z0-9_-]{8,}\\.[A-Za-z0-9_-]{8,}(?:\\.[A-Za-z0-9_-]*){0,3}`, "g")
 ]
 
 const stick = (pattern: RegExp, text: string, at: number): RegExpExecArray | null => {
