@@ -222,7 +222,10 @@ const onSettled = (state: RenderState, event: Extract<SessionEvent, { _tag: "Tur
         return note(next, said === undefined ? paint.dim(`Done${facts}`) : paint.yellow(said + facts))
       }
       case "interrupted":
-        return note(next, paint.yellow(`Interrupted${event.outcome.by === "user" ? "" : ` by ${event.outcome.by}`}${facts}`))
+        return note(
+          next,
+          paint.yellow(`Interrupted${event.outcome.by === "user" ? "" : ` by ${event.outcome.by}`}${facts}`)
+        )
       case "failed":
         return note(next, error(next, event.outcome.error))
       case "lost":
@@ -266,8 +269,12 @@ const onProcess = (state: RenderState, event: Extract<SessionEvent, { _tag: "Pro
         : ` with code ${status.code}`
       return note({ ...state, trouble: "Reconnecting" }, paint.yellow(`  The agent's process ended${how}`))
     }
-    case "restarting":
-      return note({ ...state, trouble: "Starting the agent again" }, paint.dim(`  Starting it again in ${show(status.in)}`))
+    case "restarting": {
+      const trouble = `Starting the agent again (attempt ${status.attempt})`
+      return state.trouble === trouble
+        ? quiet(state)
+        : note({ ...state, trouble }, paint.dim(`  Starting it again in ${show(status.in)}`))
+    }
     case "unavailable":
       return note({ ...state, trouble: "The agent is not available" }, error(state, status.error))
   }
@@ -341,7 +348,10 @@ const react = (state: RenderState, event: SessionEvent): Step => {
       return quiet({ ...state, open: Math.max(0, state.open - 1) })
     case "SessionOpened":
       return event.how._tag === "recreated"
-        ? note(state, paint.yellow(`The earlier conversation is gone; this is a new one. ${sanitise.line(event.how.reason)}`))
+        ? note(
+          state,
+          paint.yellow(`The earlier conversation is gone; this is a new one. ${sanitise.line(event.how.reason)}`)
+        )
         : quiet(state)
     case "DiffUpdated":
       return quiet({ ...state, files: event.files.length })
@@ -364,7 +374,10 @@ const react = (state: RenderState, event: SessionEvent): Step => {
       }
     case "RateLimited": {
       const wait = event.retryAfter ?? (event.resetAt === undefined ? undefined : event.resetAt - event.at)
-      return note(state, paint.yellow(`  The provider limits the rate${wait === undefined ? "" : `; free again in ${show(wait)}`}`))
+      return note(
+        state,
+        paint.yellow(`  The provider limits the rate${wait === undefined ? "" : `; free again in ${show(wait)}`}`)
+      )
     }
     case "AccountChanged":
       return event.auth === "missing"

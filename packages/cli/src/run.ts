@@ -78,7 +78,9 @@ const flags = {
     Flag.optional
   ),
   model: Flag.String("model").pipe(
-    Flag.withDescription("The model, in the agent's words, like anthropic/claude-sonnet-4-5 (default: the agent's own)"),
+    Flag.withDescription(
+      "The model, in the agent's words, like anthropic/claude-sonnet-4-5 (default: the agent's own)"
+    ),
     Flag.withMetavar("MODEL"),
     Flag.optional
   ),
@@ -110,7 +112,10 @@ const wrong = (description: string, advice: string) => new WrongUsage({ descript
 const stdinPrompt = Effect.gen(function*() {
   const stdio = yield* Stdio.Stdio
   if (yield* stdio.stdinIsTerminal) {
-    return yield* wrong("There is no prompt.", "Give it in quotes, like reins run \"Fix the failing test\", or pipe it in.")
+    return yield* wrong(
+      "There is no prompt.",
+      "Give it in quotes, like reins run \"Fix the failing test\", or pipe it in."
+    )
   }
   const text = yield* stdio.stdin.pipe(
     Stream.decodeText(),
@@ -121,8 +126,11 @@ const stdinPrompt = Effect.gen(function*() {
           "Put it into a file in the directory, and tell the agent to read that."
         ))
         : Effect.succeed(read + chunk)),
-    Effect.catchTag("PlatformError", (error) =>
-      Effect.fail(wrong(`Standard input could not be read: ${error.message}`, "Give the prompt in quotes instead.")))
+    Effect.catchTag(
+      "PlatformError",
+      (error) =>
+        Effect.fail(wrong(`Standard input could not be read: ${error.message}`, "Give the prompt in quotes instead."))
+    )
   )
   return text
 })
@@ -251,13 +259,25 @@ export const run = Command.make("run", flags, (input) =>
         "available; 4 a request was declined because nobody was there to ask; 124 timed out; 130 interrupted."
     ),
     Command.withExamples([
-      { command: "reins run \"Fix the failing test\"", description: "Work in this directory, and ask before each change" },
-      { command: "reins run --approve edits --cwd ../site \"Add a dark theme\"", description: "Let it edit files there" },
-      { command: "git diff | reins run --approve none > review.md", description: "The prompt from a pipe, the answer into a file" },
+      {
+        command: "reins run \"Fix the failing test\"",
+        description: "Work in this directory, and ask before each change"
+      },
+      {
+        command: "reins run --approve edits --cwd ../site \"Add a dark theme\"",
+        description: "Let it edit files there"
+      },
+      {
+        command: "git diff | reins run --approve none > review.md",
+        description: "The prompt from a pipe, the answer into a file"
+      },
       {
         command: "reins run --json --approve all --timeout 10m \"Update the docs\" | jq -r ._tag",
         description: "Every event as a line of JSON, for a script"
       },
-      { command: "reins run --session ses_\u2026 \"Now the other file\"", description: "Go on with an earlier conversation" }
+      {
+        command: "reins run --session ses_\u2026 \"Now the other file\"",
+        description: "Go on with an earlier conversation"
+      }
     ])
   )

@@ -20,6 +20,7 @@ import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as RcMap from "effect/RcMap"
 import * as Schema from "effect/Schema"
 import * as askRules from "./internal/askRules.ts"
+import type { NormaliserState } from "./internal/normalise.ts"
 import * as snapshot from "./internal/snapshot.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
 import type * as OpenCodeClient from "./OpenCodeClient.ts"
@@ -69,6 +70,12 @@ const capabilities: Capabilities.Capabilities = {
     "in subagents: what the user's own configuration allows for an agent by name"
   ]
 }
+
+/** Subagents whose messages a snapshot reads; the newest. */
+const maxChildren = 32
+
+/** Conversations whose state outlives their connection. */
+const maxKnown = 2_048
 
 const Cursor = Schema.Struct({ v: Schema.Literal(1), sessionID: Schema.NonEmptyString })
 
@@ -131,6 +138,18 @@ export const make = (
         )
     })
 
+    // What the last connection of a conversation knew, for the next one.
+    const known = new Map<string, NormaliserState>()
+    const remember = (sessionID: string, state: NormaliserState): void => {
+      known.delete(sessionID)
+      known.set(sessionID, state)
+      if (known.size <= maxKnown) return
+      for (const oldest of known.keys()) {
+        known.delete(oldest)
+        break
+      }
+    }
+
     const find = (cwd: string) =>
       OpenCodeBinary.find({
         from: [...(options.searchFrom ?? [process.cwd()]), cwd],
@@ -183,8 +202,7 @@ export const make = (
             })
           )
         ))
-        const known = yield* client.getSession(cursor.sessionID)
-        if (Option.isSome(known)) {
+        if (Option.isSome(yield* client.getSession(cursor.sessionID))) {
           how = { _tag: "resumed" }
           sessionID = cursor.sessionID
           children = (yield* client.children(sessionID)).map((child) => child.id)
@@ -196,7 +214,14 @@ export const make = (
           return yield* AgentError.make(new AgentError.SessionNotFound({ sessionId: cursor.sessionID }))
         }
       }
-      const { signals, state } = yield* server.attach(sessionID, children)
+      const before = known.get(sessionID)
+      const { signals, state } = yield* server.attach({
+        root: sessionID,
+        children,
+        onLoop: Effect.ignore(client.abort(sessionID)),
+        ...(before === undefined ? undefined : { after: before })
+      })
+      remember(sessionID, state)
 
       const submit = (submission: Submission) => {
         const chosen = defaultModel(model)
@@ -224,6 +249,7 @@ export const make = (
             permissions: client.permissions(session.cwd),
             questions: client.questions(session.cwd)
           }, { concurrency: "unbounded" }).pipe(
+            Effect.bind("childMessages", () => childMessages(client, state)),
             Effect.map((read) => snapshot.build(state, { ...read, request }))
           ),
         configure: Effect.fnUntraced(function*(change) {
@@ -265,6 +291,14 @@ export const make = (
     }
   })
 })
+
+/** The messages of the subagents that run now. */
+const childMessages = (client: OpenCodeServer.Live["client"], state: NormaliserState) =>
+  Effect.forEach(
+    [...state.children.keys()].slice(-maxChildren),
+    (child) => Effect.map(client.messages(child), (messages) => [child, messages] as const),
+    { concurrency: 4 }
+  ).pipe(Effect.map((all) => Object.fromEntries(all)))
 
 const settle = (
   client: OpenCodeServer.Live["client"],

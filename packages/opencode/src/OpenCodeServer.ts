@@ -46,6 +46,23 @@ export interface Live {
 }
 
 /**
+ * What a session wants to receive.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Attach {
+  /** The session's id at the agent. */
+  readonly root: string
+  /** Its child sessions that exist already. */
+  readonly children: ReadonlyArray<string>
+  /** What was known before the connection was lost. */
+  readonly after?: normalise.NormaliserState
+  /** Runs once when the model is caught in an endless loop of unfinished answers. */
+  readonly onLoop: Effect.Effect<void>
+}
+
+/**
  * A shared server.
  *
  * @category models
@@ -57,10 +74,7 @@ export interface OpenCodeServer {
   /** Hears the states of the process for as long as the scope lives. */
   readonly listen: (report: (signal: Signal) => void) => Effect.Effect<void, never, Scope.Scope>
   /** Receives the signals of a session tree for as long as the scope lives. */
-  readonly attach: (
-    root: string,
-    children: ReadonlyArray<string>
-  ) => Effect.Effect<
+  readonly attach: (options: Attach) => Effect.Effect<
     { readonly state: normalise.NormaliserState; readonly signals: Stream.Stream<Signal, AgentError.AgentError> },
     AgentError.AgentError,
     Scope.Scope
@@ -297,12 +311,21 @@ export const make = Effect.fnUntraced(function*(
             listeners.delete(report)
           })
       ),
-    attach: (root, children) =>
+    attach: ({ after, children, onLoop, root }) =>
       Effect.acquireRelease(
         Effect.gen(function*() {
           if (live === undefined) return yield* lost("The event stream was lost while the session connected.")
+          const context = yield* Effect.context<never>()
           const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(routerModule.routeLimit)
-          const route: Route = { root, state: normalise.make({ sessionId: root }), queue }
+          const route: Route = {
+            root,
+            state: normalise.make({ sessionId: root, ...(after === undefined ? undefined : { after }) }),
+            queue,
+            looping: false,
+            onLoop: () => {
+              Effect.runForkWith(context)(onLoop)
+            }
+          }
           router.add(route)
           for (const child of children) router.adopt(route, child)
           return route

@@ -55,13 +55,17 @@ const chunk = (body: Buffer | string): Buffer => {
 
 const send = (feed: Feed, frames: string): void => {
   const bytes = chunk(frames)
-  for (const socket of sockets[feed]) socket.write(bytes)
+  for (const socket of sockets[feed]) if (!pouring.has(socket)) socket.write(bytes)
 }
+
+/** Sockets that are in the midst of a chunk: nothing else may be written to them. */
+const pouring = new Set<Socket>()
 
 /** Writes as fast as the reader takes it, never more than one piece ahead of the socket's buffer. */
 const pour = (feed: Feed, bytes: Buffer): void => {
   for (const socket of sockets[feed]) {
     let at = 0
+    pouring.add(socket)
     const more = (): void => {
       while (at < bytes.length) {
         const piece = bytes.subarray(at, at + burstSize)
@@ -71,6 +75,7 @@ const pour = (feed: Feed, bytes: Buffer): void => {
           return
         }
       }
+      pouring.delete(socket)
     }
     more()
   }
@@ -187,7 +192,10 @@ const stream = (feed: Feed, request: http.IncomingMessage, response: http.Server
   socket.write(chunk(`data: ${feed === "event" ? connected : `{"payload":${connected}}`}\n\n`))
   sockets[feed].add(socket)
   socket.on("error", () => sockets[feed].delete(socket))
-  socket.once("close", () => sockets[feed].delete(socket))
+  socket.once("close", () => {
+    sockets[feed].delete(socket)
+    pouring.delete(socket)
+  })
 }
 
 const route = (request: http.IncomingMessage, body: string): unknown => {

@@ -16,7 +16,8 @@ const skipped = "The user does not want to answer this. Go on without the answer
 const unfit = "This host cannot answer a request of this kind. Go on without it."
 
 /** An answer that came too late has no effect, and the session says itself who was first. */
-const answer = (session: Session, request: AgentRequest, given: Answer) => Effect.ignore(session.answer(request.id, given))
+const answer = (session: Session, request: AgentRequest, given: Answer) =>
+  Effect.ignore(session.answer(request.id, given))
 
 /** Declines everything that would have to be asked, and says so once. */
 export const declineAll = (options: {

@@ -90,7 +90,9 @@ const stopped = (stop: Stop, options: Conduct, output: Output["Service"], openin
       )
     case "timedOut":
       return output.note(
-        `Timed out after ${options.timeout === undefined ? "" : durationText.precise(options.timeout)}\n  What to do: Give more time with --timeout, or leave it out.\n`
+        `Timed out after ${
+          options.timeout === undefined ? "" : durationText.precise(options.timeout)
+        }\n  What to do: Give more time with --timeout, or leave it out.\n`
       )
     case "readerGone":
       return Effect.void

@@ -54,6 +54,8 @@ const wrap = (text: string): string => {
 interface Stage {
   readonly say: (text: string) => Effect.Effect<void>
   readonly heading: (text: string) => Effect.Effect<void>
+  /** Says something in the middle of what the agent writes. */
+  readonly interject: (text: string) => Effect.Effect<void>
   /** Shows the events of a prompt as they come, answers what is asked, and gives the outcome. */
   readonly watch: (
     session: Session,
@@ -91,6 +93,13 @@ const makeStage = Effect.gen(function*(): Effect.fn.Return<Stage, never, Output>
 
   return {
     say,
+    interject: (text) =>
+      Effect.suspend(() => {
+        const before = state.midLine ? "\n" : ""
+        state = { ...state, midLine: false }
+        lineStart = true
+        return output.answer(`${before}${text}\n`)
+      }),
     heading: (text) => output.answer(`\n${paint.bold(wrap(text))}\n`),
     watch: (session, handle, onEvent) =>
       Effect.gen(function*() {
@@ -121,7 +130,7 @@ const play = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const paint = style.make(output.color)
-  const { heading, say, watch } = yield* makeStage
+  const { heading, interject, say, watch } = yield* makeStage
   const begun = yield* Clock.currentTimeMillis
 
   yield* heading("1. Reins starts the agent")
@@ -141,7 +150,9 @@ const play = Effect.gen(function*() {
   }
   const pid = first.pid
   yield* say(
-    `OpenCode ${first.version ?? ""} runs as process ${pid}, ready after ${yield* secondsSince(begun)}. A session is open ` +
+    `OpenCode ${first.version ?? ""} runs as process ${pid}, ready after ${yield* secondsSince(
+      begun
+    )}. A session is open ` +
       "in an empty directory."
   )
 
@@ -153,7 +164,9 @@ const play = Effect.gen(function*() {
   const worked = yield* watch(session, yield* session.prompt(prompts.work))
   const written = yield* fs.readFileString(path.join(sandbox.cwd, "hello.js")).pipe(Effect.orElseSucceed(() => ""))
   yield* say(
-    written === "" ? "The file hello.js is not there." : `And really: hello.js now says ${paint.cyan(sanitise.line(written))}`
+    written === ""
+      ? "The file hello.js is not there."
+      : `And really: hello.js now says ${paint.cyan(sanitise.line(written))}`
   )
 
   yield* heading(`3. Another prompt, and an accident: "${prompts.explain}"`)
@@ -163,7 +176,7 @@ const play = Effect.gen(function*() {
   let replacement: number | undefined
   const kill = Effect.gen(function*() {
     killed = true
-    yield* output.answer(`\n${paint.red(`kill -9 ${pid}`)}\n`)
+    yield* interject(paint.red(`kill -9 ${pid}`))
     process.kill(pid, "SIGKILL")
   })
   const cut = yield* watch(session, yield* session.prompt(prompts.explain), (event) => {
@@ -173,7 +186,9 @@ const play = Effect.gen(function*() {
     return read >= readBeforeKill && !killed ? kill : Effect.void
   })
   yield* say(
-    `Reins saw the process die, started another one${replacement === undefined ? "" : ` (process ${replacement})`}, and ` +
+    `Reins saw the process die, started another one${
+      replacement === undefined ? "" : ` (process ${replacement})`
+    }, and ` +
       "read the conversation back. The turn that was cut off is reported as lost: Reins does not claim that it finished, " +
       "and does not run it again behind your back, because a command could then run twice."
   )
@@ -229,7 +244,13 @@ const program = Effect.gen(function*() {
         "script on this machine. So this needs no key and no network, and happens in a temporary directory."
     ) + "\n"
   )
-  const { asExpected } = yield* play.pipe(Effect.scoped, Effect.provide(host), Effect.timeout(limit))
+  const { asExpected } = yield* play.pipe(
+    Effect.scoped,
+    Effect.provide(host),
+    Effect.timeout(limit),
+    // Nobody watches any more.
+    Effect.raceFirst(Effect.andThen(output.readerGone, Effect.interrupt))
+  )
   yield* output.answer(
     [
       "The agent's processes are ended and the temporary directory is removed.",

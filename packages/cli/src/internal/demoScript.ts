@@ -12,7 +12,8 @@ export const prompts = {
 
 const file = "console.log(\"Hello! An agent wrote this file and ran it.\")\n"
 
-const long = "The program is a single line. It calls console.log, which writes its argument to the standard output of " +
+const long =
+  "The program is a single line. It calls console.log, which writes its argument to the standard output of " +
   "the process, followed by a line break. Node reads the file, compiles it, runs it from top to bottom, and since " +
   "nothing is left to wait for, ends with exit code 0. Had there been"
 

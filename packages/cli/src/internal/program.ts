@@ -57,7 +57,9 @@ const presenter = Layer.effect(
           case "InvalidInvocation": {
             const sentences = event.errors.map((error) => sanitise.text(error.message))
             return output.note(
-              `${sentences.join("\n")}\n  What to do: See ${event.commandPath.join(" ")} --help for what can be given.\n`
+              `${sentences.join("\n")}\n  What to do: See ${
+                event.commandPath.join(" ")
+              } --help for what can be given.\n`
             )
           }
         }
@@ -90,7 +92,9 @@ const program = Effect.gen(function*() {
       : Effect.gen(function*() {
         const output = yield* Output
         yield* output.note(
-          `Something went wrong inside Reins: ${sanitise.text(Cause.pretty(cause))}\n  What to do: report it with the command that you gave.\n`
+          `Something went wrong inside Reins: ${
+            sanitise.text(Cause.pretty(cause))
+          }\n  What to do: report it with the command that you gave.\n`
         )
         return exitCodes.failed
       })

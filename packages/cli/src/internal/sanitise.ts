@@ -22,6 +22,6 @@ export const exact = (value: string): string =>
 
 /** One line of at most `max` characters. */
 export const line = (value: string, max = 200): string => {
-  const flat = exact(value).replace(/\s*\n\s*/g, " \u23ce ").trim()
+  const flat = exact(value).trim().replace(/\s*\n\s*/g, " \u23ce ")
   return flat.length > max ? `${flat.slice(0, max - 1)}\u2026` : flat
 }

@@ -193,7 +193,7 @@ const untrue = (world: World, span: TurnSpan, outcome: TurnOutcome, truth: SimTu
     case "lost": {
       const wordless = truth?.end._tag === "crashed" || (truth?.end._tag === "interrupted" && truth.end.quietly)
       if (truth === undefined || wordless) return gap || lostBefore ? undefined : "nothing was lost"
-      if (truth.end._tag === "interrupted" && lostBefore) return undefined
+      if (lostBefore && (truth.end._tag === "interrupted" || world.failedCalls > 0)) return undefined
       if (world.unavailable.some((at) => overlaps(at, at))) return undefined
       if (lossy && gap) return undefined
       return "the agent can tell how it ended"

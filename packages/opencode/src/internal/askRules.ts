@@ -2,7 +2,7 @@
  * Makes OpenCode ask. Its default runs commands and edits unasked, so the servers that we start and the sessions that
  * we make get rules of their own.
  */
-import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import type * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as Predicate from "effect/Predicate"
 
 /** One rule of OpenCode; the last that matches wins. */

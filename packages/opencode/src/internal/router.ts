@@ -15,6 +15,9 @@ export interface Route {
   readonly root: string
   readonly state: normalise.NormaliserState
   readonly queue: Queue.Queue<Signal, AgentError.AgentError | Cause.Done>
+  /** Told once when the model ends answer after answer without a finish reason: only an abort ends that paid loop. */
+  readonly onLoop: () => void
+  looping: boolean
 }
 
 export interface Router {
@@ -53,6 +56,11 @@ export const make = (options: {
 
   const deliver = (route: Route, events: ReadonlyArray<normalise.OpenCodeEvent>): void => {
     const signals = normalise.applyAll(route.state, events)
+    const looping = normalise.isLooping(route.state)
+    if (looping !== route.looping) {
+      route.looping = looping
+      if (looping) route.onLoop()
+    }
     if (signals.length === 0) return
     const left = Queue.offerAllUnsafe(route.queue, signals)
     if (left.length > 0) {

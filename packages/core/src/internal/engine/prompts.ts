@@ -279,6 +279,8 @@ export const judged = (
       if (prompt.target !== undefined) {
         if (busy) {
           prompt.doubtAt = S.now + S.options.limits.promptSeen
+          // It came too late for its turn, and waits in the one that runs.
+          if (S.turn !== undefined) prompt.target = S.turn
           if (prompt.target === S.turn) seen(S, prompt)
           return
         }
@@ -301,6 +303,10 @@ export const judged = (
       if (S.turn !== undefined && S.turn.key === prompt.key && S.turn.interrupt !== undefined) {
         change(S, prompt, { _tag: "returned", reason: "The turn was interrupted before the agent took the prompt." })
         if (!S.turn.active) turns.settleByEvidence(S, S.turn, undefined)
+        return
+      }
+      if (S.phase !== "open") {
+        change(S, prompt, { _tag: "returned", reason: "The session was closed." })
         return
       }
       if (prompt.attempts >= maxAttempts || S.settled.has(S.turnByKey.get(prompt.key ?? "") as TurnRecord)) {

@@ -76,9 +76,11 @@ const late = (S: EngineState, key: string | undefined, what: string): void => {
 const isUnplaced = (S: EngineState, signal: Signal): boolean => {
   const key = signal._tag === "prompt" ? signal.turn ?? signal.key : signal.turn
   if (key === undefined || S.turnByKey.has(key)) return false
+  const prompt = S.promptByKey.get(key)
+  if (prompt !== undefined && prompts.isFinal(prompt.state)) return false
   const turn = S.turn
   if (
-    turn !== undefined && turn.key === S.inflight?.key && !S.promptByKey.has(key) &&
+    turn !== undefined && turn.key === S.inflight?.key && prompt === undefined &&
     !(signal._tag === "turnStarted" && signal.prompt === turn.key)
   ) {
     turns.passOver(S, key)

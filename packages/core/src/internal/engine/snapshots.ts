@@ -8,6 +8,9 @@ import * as signals from "./signals.ts"
 import type { EngineState, SnapshotRecord, TurnRecord } from "./state.ts"
 import * as turns from "./turns.ts"
 
+/** Snapshots in a row at a resync that did not tell all. */
+const maxRereads = 16
+
 const keysOf = (S: EngineState, turn: TurnRecord): ReadonlyArray<string> => {
   const keys: Array<string> = []
   for (const [key, owner] of S.turnByKey) {
@@ -59,6 +62,11 @@ const isJudged = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record: 
   })
 }
 
+/** The agent was asked about all of the turn, also about prompts that joined it. */
+const isRead = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record: SnapshotRecord): boolean =>
+  isJudged(S, turn, snapshot, record) &&
+  keysOf(S, turn).every((key) => snapshot.turns[key] !== undefined || record.turns.includes(key))
+
 /** The key of a turn that a signal names. */
 const keyOf = (signal: Signal): string | undefined => signal._tag === "prompt" ? signal.turn ?? signal.key : signal.turn
 
@@ -73,9 +81,9 @@ const endBefore = (S: EngineState, signal: Signal, snapshot: Snapshot, record: S
   const verdict = verdictOf(S, turn, snapshot)
   if (verdict?._tag === "running") return
   if (verdict === undefined || verdict._tag === "unfinished") {
-    // Without a judgement it has ended where its end was seen, or where the agent never began with it.
+    // Without a judgement it has ended where its end was seen, before this work was, or where the agent never began it.
     const unknown = verdict === undefined && !turn.active && record.turns.includes(turn.key)
-    if (!unknown && (turn.settleAt === undefined || turn.endedBy > record.fence)) return
+    if (!unknown && turn.settleAt === undefined) return
   }
   addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
   turns.settleByEvidence(S, turn, verdict)
@@ -93,7 +101,6 @@ const beginOwn = (S: EngineState, signal: Signal, snapshot: Snapshot, record: Sn
 
 /** False: the agent has to be asked again, about what it was not asked yet. */
 const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record: SnapshotRecord): boolean => {
-  if (turn.fence > record.fence) return true
   if (!isJudged(S, turn, snapshot, record)) return false
   const verdict = verdictOf(S, turn, snapshot)
   if (verdict !== undefined && verdict._tag !== "unfinished" && verdict._tag !== "running") {
@@ -115,7 +122,7 @@ const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record:
     return true
   }
   // Of a prompt that joined the turn the agent was not asked: its end is the turn's.
-  if (keysOf(S, turn).some((key) => snapshot.turns[key] === undefined && !record.turns.includes(key))) return false
+  if (!isRead(S, turn, snapshot, record)) return false
   // The agent is idle and the turn is not finished.
   addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
   if (record.resync || turn.settleAt !== undefined || turn.interrupt?.sent === true || turn.idleSnapshots >= 1) {
@@ -175,7 +182,7 @@ export const arrived = (
     endBefore(S, signal, snapshot, record)
     const key = keyOf(signal)
     const unknown = key !== undefined && !S.turnByKey.has(key)
-    if (unknown && S.turn !== undefined && !isJudged(S, S.turn, snapshot, record)) {
+    if (unknown && S.turn !== undefined && !isRead(S, S.turn, snapshot, record)) {
       // What follows a turn without a verdict is read when the agent has been asked about that one.
       judges = false
       whole = false
@@ -188,7 +195,8 @@ export const arrived = (
     }
     beginOwn(S, signal, snapshot, record)
     signals.apply(S, signal)
-    if (unknown && S.promptByKey.has(key) && !S.turnByKey.has(key)) unplaced = key
+    const prompt = unknown ? S.promptByKey.get(key) : undefined
+    if (unknown && prompt !== undefined && !prompts.isFinal(prompt.state) && !S.turnByKey.has(key)) unplaced = key
   }
   if (S.turn !== undefined && !isJudged(S, S.turn, snapshot, record)) judges = false
   const busy = snapshot.activity === "busy"
@@ -216,12 +224,17 @@ export const arrived = (
       S.zombie = undefined
     }
   }
-  if (!whole) S.snapshotWanted = true
-  if (record.resync && whole) {
+  S.rereads = whole ? 0 : S.rereads + 1
+  if (!whole) {
+    S.snapshotWanted = true
+    if (S.rereads > 3) S.snapshotRetryAt = S.now + S.options.limits.retry
+  }
+  // What cannot be read to its end after many tries is declared as lost.
+  if (record.resync && (whole || S.rereads >= maxRereads)) {
     S.resyncing = false
     emit(S, {
       _tag: "ConnectionChanged",
-      status: { _tag: "resynced", gap: snapshot.complete ? "closed" : "lossy" }
+      status: { _tag: "resynced", gap: snapshot.complete && whole ? "closed" : "lossy" }
     })
     live(S)
   }

@@ -262,6 +262,8 @@ export interface EngineState {
   snapshotWanted: boolean
   /** The last input with work that had no place: a snapshot asked for later tells of it. */
   passedBy: number
+  /** Snapshots in a row that ended before all was told. */
+  rereads: number
   /** The input that ended a turn last, other than a snapshot. */
   endedAt: number
   snapshotRetryAt: number | undefined
@@ -304,6 +306,7 @@ export const make = (options: EngineOptions, policy: ApprovalPolicy): EngineStat
   reading: undefined,
   snapshotWanted: false,
   passedBy: 0,
+  rereads: 0,
   endedAt: 0,
   snapshotRetryAt: undefined,
   snapshotNo: 0,

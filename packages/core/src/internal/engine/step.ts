@@ -36,6 +36,8 @@ const isDeltas = (input: EngineInput): boolean => {
 
 const settleDown = (S: EngineState): void => {
   if (S.phase === "closed") return
+  // What the agent begins with while the session closes is stopped as well.
+  if (S.phase === "closing") turns.interrupt(S, "host")
   prompts.pump(S)
   snapshots.request(S)
   turns.refresh(S)

@@ -304,7 +304,8 @@ export const tick = (S: EngineState): void => {
     turn.probeAt = now + limits.silence
     return
   }
-  if (toolOpen(S, turn)) {
+  // A tool may take its time; one whose end may have been missed is doubted like anything else.
+  if (!turn.gap && toolOpen(S, turn)) {
     for (const record of S.items.values()) {
       if (record.turn !== turn || record.status !== undefined || record.stream !== "output" || record.noticed) continue
       if (now - Math.max(record.startedAt, turn.lastLife) >= limits.toolNotice) {
