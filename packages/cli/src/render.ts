@@ -24,6 +24,8 @@ import * as style from "./internal/style.ts"
 export interface Options {
   /** Answer and notes stand on the same screen: a note ends the line that is being written. */
   readonly screen: boolean
+  /** The answer goes to no terminal: it is given as the agent wrote it, control characters included. */
+  readonly raw: boolean
   readonly color: boolean
 }
 
@@ -118,7 +120,7 @@ const message = (state: RenderState, itemId: string, offset: number, text: strin
   const given = begun ? state.writing?.given ?? 0 : 0
   const fresh = text.slice(Math.max(0, given - offset))
   if (fresh.length === 0 || offset > given) return [ready, before]
-  const shown = ready.options.screen ? sanitise.text(fresh) : fresh
+  const shown = ready.options.raw ? fresh : sanitise.text(fresh)
   return then([{ ...ready, writing: { itemId, given: offset + text.length } }, before], (next) => written(next, shown))
 }
 
@@ -241,7 +243,7 @@ const onSettled = (state: RenderState, event: Extract<SessionEvent, { _tag: "Tur
  * @since 0.1.0
  */
 export const error = (
-  state: { readonly options: Options },
+  state: { readonly options: Pick<Options, "color"> },
   failure: AgentError.AgentError | AgentError.ErrorInfo
 ): string => {
   const paint = style.make(state.options.color)

@@ -136,7 +136,7 @@ const stdinPrompt = Effect.gen(function*() {
 })
 
 const promptOf = Effect.fnUntraced(function*(given: Option.Option<string>) {
-  const text = Option.isSome(given) ? given.value : yield* stdinPrompt
+  const text = Option.isSome(given) ? given.value : (yield* stdinPrompt).trimEnd()
   if (text.trim() === "") {
     return yield* wrong("The prompt is empty.", "Say what the agent is to do, like reins run \"Fix the failing test\".")
   }
@@ -237,7 +237,7 @@ export const run = Command.make("run", flags, (input) =>
       Effect.provide(layer(folders.sessions)),
       Effect.catchTag("AgentError", (error) =>
         Effect.as(
-          output.note(`${render.error({ options: { screen: output.screen, color: output.color } }, error)}\n`),
+          output.note(`${render.error({ options: output }, error)}\n`),
           exitCodes.ofError(error)
         ))
     )
@@ -252,11 +252,16 @@ export const run = Command.make("run", flags, (input) =>
   )).pipe(
     Command.withShortDescription("Give an agent one prompt and follow it to the end"),
     Command.withDescription(
-      "Give an agent one prompt and follow it to the end. The answer goes to standard output, everything else to " +
-        "standard error. In a terminal you are asked before the agent changes anything; without one it is declined, " +
-        "unless --approve allows it. Ctrl-C interrupts the turn, a second one leaves at once.\n\n" +
-        "Exit codes: 0 completed; 1 the turn failed or was lost; 2 wrong usage; 3 the agent is not installed or not " +
-        "available; 4 a request was declined because nobody was there to ask; 124 timed out; 130 interrupted."
+      [
+        "Give an agent one prompt and follow it to the end.",
+        "",
+        "  The answer goes to standard output, everything else to standard error. In a terminal you are asked before",
+        "  the agent changes anything; without one it is declined, unless --approve allows it. Ctrl-C interrupts the",
+        "  turn, a second one leaves at once.",
+        "",
+        "  Exit codes: 0 completed, 1 the turn failed or was lost, 2 wrong usage, 3 the agent is not installed or not",
+        "  available, 4 a request was declined because nobody was there to ask, 124 timed out, 130 interrupted."
+      ].join("\n")
     ),
     Command.withExamples([
       {

@@ -40,7 +40,10 @@ const command = (exitCode: number, output = ""): Item => ({
 const turn = (state: TurnState, at = 1_000): SessionEvent => ({ ...base, at, _tag: "TurnChanged", turnId, state })
 
 /** What stands on each output after these events. */
-const play = (events: ReadonlyArray<SessionEvent>, options: render.Options = { screen: true, color: false }) => {
+const play = (
+  events: ReadonlyArray<SessionEvent>,
+  options: render.Options = { screen: true, raw: false, color: false }
+) => {
   let state = render.initial(options)
   let answer = ""
   let notes = ""
@@ -89,7 +92,7 @@ describe("render", () => {
   it("ends the line of the answer before a note on the same screen, and only there", () => {
     const events = [started(message("")), delta(0, "Hel"), turn({ _tag: "silent", since: -59_000 }), delta(3, "lo")]
     assert.match(play(events).all, /^Hel\n {2}Silent for 60 s.*\nlo$/)
-    assert.strictEqual(play(events, { screen: false, color: false }).answer, "Hello")
+    assert.strictEqual(play(events, { screen: false, raw: true, color: false }).answer, "Hello")
   })
 
   it("says that a text does not count when the model begins again", () => {
@@ -208,7 +211,7 @@ describe("render", () => {
 
   it("colours only when told to", () => {
     // oxlint-disable-next-line no-control-regex
-    assert.match(play([completed(command(0))], { screen: true, color: true }).notes, /\u001b\[32m/)
+    assert.match(play([completed(command(0))], { screen: true, raw: false, color: true }).notes, /\u001b\[32m/)
   })
 
   it("tells in the status what is waited for", () => {

@@ -109,11 +109,11 @@ layer(Reins.layer, { excludeTestServices: true, timeout: "60 seconds" })("reins 
         "run",
         "--json",
         "--timeout",
-        "6s",
+        "10s",
         prompt("wait", { do: "hang" })
       ])
       assert.strictEqual(code, 124, stderr)
-      assert.include(stderr, "Timed out after 6 s")
+      assert.include(stderr, "Timed out after 10 s")
       const settled = events(stdout).filter((event) => event._tag === "TurnSettled")
       assert.deepStrictEqual(settled.map((event) => event.outcome), [{ _tag: "interrupted", by: "user" }])
       assert.deepStrictEqual(leftBehind(root), [])

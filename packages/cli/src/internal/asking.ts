@@ -110,17 +110,18 @@ export const askPerson = (options: {
     /** Ends when the request is settled by somebody else. */
     const settledElsewhere = (request: AgentRequest) =>
       Effect.gen(function*() {
-        while (yield* isOpen(session, request)) {
+        while (true) {
+          // Closed before the look, so that a change after it is not missed.
           changed.closeUnsafe()
+          if (!(yield* isOpen(session, request))) return undefined
           yield* changed.await
         }
-        return undefined
       })
 
     while (true) {
+      changed.closeUnsafe()
       const [request] = yield* session.requests
       if (request === undefined) {
-        changed.closeUnsafe()
         yield* changed.await
         continue
       }

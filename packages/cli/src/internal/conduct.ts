@@ -70,7 +70,7 @@ const json = (session: Session, output: Output["Service"], seen: (event: Session
 
 const screen = (session: Session, output: Output["Service"], seen: (event: SessionEvent.SessionEvent) => void) =>
   Effect.gen(function*() {
-    let state = render.initial({ screen: output.screen, color: output.color })
+    let state = render.initial(output)
     yield* output.spin((now) => render.status(state, now))
     yield* session.events().pipe(Stream.runForEachArray(Effect.fnUntraced(function*(events) {
       for (const event of events) {
@@ -153,7 +153,7 @@ export const conduct = Effect.fnUntraced(function*(
   } else {
     code = exitCodes.ofOutcome(first, { declinedUnasked })
     if (options.json && (first._tag === "failed" || first._tag === "lost")) {
-      yield* output.note(`${render.error({ options: { screen: output.screen, color: output.color } }, first.error)}\n`)
+      yield* output.note(`${render.error({ options: output }, first.error)}\n`)
     }
   }
 

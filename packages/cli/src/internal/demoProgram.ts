@@ -68,7 +68,7 @@ const makeStage = Effect.gen(function*(): Effect.fn.Return<Stage, never, Output>
   const output = yield* Output
   const paint = style.make(output.color)
   const indent = "    "
-  let state = render.initial({ screen: true, color: output.color })
+  let state = render.initial({ screen: true, raw: false, color: output.color })
   let lineStart = true
 
   /** Everything that the agent and Reins say stands to the right of what the narrator says. */
@@ -272,7 +272,7 @@ const program = Effect.gen(function*() {
       const output = yield* Output
       const error = Cause.squash(cause)
       const text = error instanceof AgentError.AgentError
-        ? render.error({ options: { screen: true, color: output.color } }, error)
+        ? render.error({ options: output }, error)
         : Cause.isTimeoutError(error)
         ? `The demo was not done after ${limit}.\n  What to do: Try again when the machine is less busy.`
         : sanitise.text(Cause.pretty(cause))

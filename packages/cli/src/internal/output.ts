@@ -12,6 +12,8 @@ export class Output extends Context.Service<Output, {
   readonly canAsk: boolean
   /** Answer and notes stand on the same screen. */
   readonly screen: boolean
+  /** The answer goes to no terminal. */
+  readonly raw: boolean
   readonly color: boolean
   /** Writes to standard output and waits until it was taken. */
   readonly answer: (text: string) => Effect.Effect<void>
@@ -87,6 +89,7 @@ const make = (streams: Streams) =>
     return Output.of({
       canAsk: streams.stdin.isTTY === true && errIsScreen,
       screen: outIsScreen && errIsScreen,
+      raw: !outIsScreen,
       color,
       answer: (text) => Effect.suspend(() => reader ? write(stdout, text) : Effect.void),
       note: (text) => write(stderr, text),

@@ -153,7 +153,7 @@ const fates: ReadonlyArray<Fate> = [
 const at = <A>(values: ReadonlyArray<A>, index: number): A | undefined => values[index % Math.max(1, values.length)]
 
 /** Everything on its way arrives. */
-const flow = (world: World): void => {
+export const flow = (world: World): void => {
   for (let round = 0; round < 8; round++) {
     const before = world.log.length
     const pending = world.calls.length + world.stream.length

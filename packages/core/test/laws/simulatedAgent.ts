@@ -133,6 +133,8 @@ export class SimulatedAgent {
   deaf = 0
   /** It waits for its model for ever. */
   hung = false
+  /** It finishes what it began. */
+  tidy = false
   now = 0
   private counter = 0
 
@@ -275,7 +277,7 @@ export class SimulatedAgent {
     else if (choice < 74) this.subagent(turn, random)
     else if (choice < 80 && open.length === 0) this.step()
     else if (choice < 84) this.fail(turn, random)
-    else if (open.length === 0 || random.chance(20)) this.finish(random)
+    else if (open.length === 0 || (!this.tidy && random.chance(20))) this.finish(random)
     else if (text !== undefined) this.closeText(text)
     else this.startText(turn, random)
     return true

@@ -205,7 +205,7 @@ export class World {
     this.closeAskedAt = this.now
     const from = this.log.length
     this.dispatch([{ _tag: "close", why: "test" }])
-    this.stops.push({ from, to: this.log.length, by: "host" })
+    this.stops.push({ from, to: Number.POSITIVE_INFINITY, by: "host" })
   }
 
   deliver(count: number, repeat: boolean): boolean {

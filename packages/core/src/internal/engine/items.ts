@@ -171,8 +171,18 @@ export const closeTurn = (S: EngineState, turn: TurnRecord, status: ItemStatus):
         continue
       }
       // A text of which deltas were lost is not whole.
-      const partial = record.withheld && record.stream !== undefined && status === "completed"
-      complete(S, record, partial ? "interrupted" : status)
+      const partial = record.withheld && record.stream !== undefined
+      complete(S, record, partial && status === "completed" ? "interrupted" : status)
+      if (partial) {
+        emit(S, {
+          _tag: "Notice",
+          level: "info",
+          code: "textIncomplete",
+          text: `Part of a text was lost with the connection, and the agent does not have it: ${record.id}`,
+          itemId: record.id,
+          ...turnField(record)
+        })
+      }
     }
     S.items.delete(key)
   }

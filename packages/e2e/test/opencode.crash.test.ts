@@ -1,0 +1,103 @@
+/** The real server is killed while it works. */
+import { assert, layer } from "@effect/vitest"
+import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import type { Session } from "@reins/core/Session"
+import * as ScriptedModel from "@reins/testing/ScriptedModel"
+import { Effect, Stream } from "effect"
+import * as Host from "./fixtures/host.ts"
+import * as Processes from "./fixtures/processes.ts"
+import { bash, gatedText, prompt, text } from "./fixtures/script.ts"
+
+/** The process id of the server that runs now. */
+const serverPid = (session: Session) =>
+  session.events().pipe(
+    Stream.takeUntil((event) => event._tag === "ConnectionChanged" && event.status._tag === "live"),
+    Stream.runCollect,
+    Effect.map((events) =>
+      [...events].reduce((pid, event) =>
+        event._tag === "ProcessChanged" && event.status._tag === "ready" ? event.status.pid ?? pid : pid, 0)
+    )
+  )
+
+const assertUsable = Effect.fnUntraced(function*(session: Session, cwd: string) {
+  const model = yield* ScriptedModel.ScriptedModel
+  const next = yield* session.prompt(prompt("go on", text("went on")))
+  assert.deepStrictEqual(yield* next.outcome, { _tag: "completed", stopReason: "endTurn" })
+  // The same conversation: the model is told what was said before the crash.
+  assert.include((yield* model.requests).at(-1)?.text, "before the crash")
+  assert.strictEqual(session.cwd, cwd)
+})
+
+layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: true, timeout: "60 seconds" })(
+  "kill -9 of the server",
+  (it) => {
+    it.effect("mid-text: the turn is lost and said so, its items end, the session goes on in the same conversation", () =>
+      Effect.gen(function*() {
+        const { cwd } = yield* Host.Place
+        const model = yield* ScriptedModel.ScriptedModel
+        const session = yield* Host.open()
+        const turn = yield* session.prompt(prompt("before the crash", gatedText("half of an answer", "crash-1")))
+        yield* model.awaitGate("crash-1")
+        yield* Host.awaitEvent(session, (event): event is never => event._tag === "ItemDelta" && event.text.startsWith("half"))
+        yield* Processes.kill(yield* serverPid(session), "SIGKILL")
+        const outcome = yield* turn.outcome
+        assert.isTrue(outcome._tag === "lost" && outcome.error._tag === "TurnLost")
+        const events = yield* session.events().pipe(Stream.takeUntil((event) => event._tag === "TurnSettled"), Stream.runCollect)
+        const all = [...events]
+        const started = all.filter(Host.isTag("ItemStarted")).map((event) => event.itemId)
+        const ended = all.filter(Host.isTag("ItemCompleted")).map((event) => event.itemId)
+        assert.deepStrictEqual(ended.toSorted(), started.toSorted())
+        assert.isTrue(all.some((event) => event._tag === "ProcessChanged" && event.status._tag === "exited" && event.status.signal === "SIGKILL"))
+        const half = all.find((event) => event._tag === "ItemCompleted" && event.item._tag === "assistantMessage")
+        assert.isTrue(half?._tag === "ItemCompleted" && half.status === "interrupted")
+        const connection = all.flatMap((event) => event._tag === "ConnectionChanged" ? [event.status._tag] : [])
+        assert.isTrue(connection.includes("lost") && connection.includes("resyncing"))
+        yield* model.openAll
+        yield* assertUsable(session, cwd)
+      }))
+
+    it.effect("mid-tool: the command's item ends, the session is usable", () =>
+      Effect.gen(function*() {
+        const { cwd } = yield* Host.Place
+        const session = yield* Host.open()
+        const turn = yield* session.prompt(prompt("before the crash", bash("echo begun; sleep 31"), text("never")))
+        yield* Host.awaitEvent(session, (event): event is never =>
+          event._tag === "ItemDelta" && event.stream === "output" && event.text.includes("begun"))
+        const tools = Processes.withText("sleep 31")
+        yield* Processes.kill(yield* serverPid(session), "SIGKILL")
+        assert.strictEqual((yield* turn.outcome)._tag, "lost")
+        const view = yield* session.view
+        assert.isTrue(view.items.every((item) => !item.open))
+        yield* assertUsable(session, cwd)
+        // A tool in a session of its own outlives a killed server; this test ends what it started.
+        for (const pid of tools) if (Processes.isAlive(pid)) yield* Processes.kill(pid, "SIGKILL")
+      }))
+
+    it.effect("with an approval open: the request is settled, not left behind", () =>
+      Effect.gen(function*() {
+        const { cwd } = yield* Host.Place
+        const session = yield* Host.open({ policy: ApprovalPolicy.askAlways })
+        yield* session.attach()
+        const turn = yield* session.prompt(prompt("before the crash", bash("echo asked"), text("never")))
+        yield* Host.awaitEvent(session, Host.isTag("RequestOpened"))
+        yield* Processes.kill(yield* serverPid(session), "SIGKILL")
+        assert.strictEqual((yield* turn.outcome)._tag, "lost")
+        assert.deepStrictEqual(yield* session.requests, [])
+        yield* assertUsable(session, cwd)
+      }))
+
+    it.effect("when idle: nothing is lost, the next prompt works, and neighbours hear it too", () =>
+      Effect.gen(function*() {
+        const session = yield* Host.open()
+        const neighbour = yield* Host.open()
+        const turn = yield* session.prompt(prompt("before the crash", text("finished")))
+        assert.strictEqual((yield* turn.outcome)._tag, "completed")
+        yield* Processes.kill(yield* serverPid(session), "SIGKILL")
+        for (const one of [session, neighbour]) {
+          yield* Host.awaitEvent(one, (event): event is never => event._tag === "ConnectionChanged" && event.status._tag === "resynced")
+          const next = yield* one.prompt(prompt("after", text("works")))
+          assert.strictEqual((yield* next.outcome)._tag, "completed")
+        }
+      }))
+  }
+)
