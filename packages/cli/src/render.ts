@@ -59,6 +59,8 @@ export interface RenderState {
   readonly turn: { readonly startedAt: number; readonly state: TurnState } | undefined
   /** The connection or the process is not what it should be. */
   readonly trouble: string | undefined
+  /** The attempt to start the agent again that was told last. */
+  readonly restart: number
   /** Requests that wait for an answer. */
   readonly open: number
   readonly files: number
@@ -81,6 +83,7 @@ export const initial = (options: Options): RenderState => ({
   running: new Map(),
   turn: undefined,
   trouble: undefined,
+  restart: 0,
   open: 0,
   files: 0,
   plan: "",
@@ -260,7 +263,7 @@ const onProcess = (state: RenderState, event: Extract<SessionEvent, { _tag: "Pro
     case "ready":
       return state.trouble === undefined
         ? quiet(state)
-        : note({ ...state, trouble: "Reconnecting" }, paint.dim("  The agent's process runs again"))
+        : note({ ...state, trouble: "Reconnecting", restart: 0 }, paint.dim("  The agent's process runs again"))
     case "degraded":
       return note(state, paint.yellow(`  The agent's process is in trouble: ${sanitise.line(status.reason)}`))
     case "exited": {
@@ -272,10 +275,10 @@ const onProcess = (state: RenderState, event: Extract<SessionEvent, { _tag: "Pro
       return note({ ...state, trouble: "Reconnecting" }, paint.yellow(`  The agent's process ended${how}`))
     }
     case "restarting": {
-      const trouble = `Starting the agent again (attempt ${status.attempt})`
-      return state.trouble === trouble
-        ? quiet(state)
-        : note({ ...state, trouble }, paint.dim(`  Starting it again in ${show(status.in)}`))
+      const next = { ...state, trouble: "Starting the agent again", restart: status.attempt }
+      return state.restart === status.attempt
+        ? quiet(next)
+        : note(next, paint.dim(`  Starting it again in ${show(status.in)}`))
     }
     case "unavailable":
       return note({ ...state, trouble: "The agent is not available" }, error(state, status.error))

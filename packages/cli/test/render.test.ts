@@ -162,9 +162,14 @@ describe("render", () => {
       ...begin,
       process({ _tag: "exited", signal: "SIGKILL" }),
       connection({ _tag: "lost", error }),
+      process({ _tag: "restarting", attempt: 1, in: 700 }),
+      process({ _tag: "restarting", attempt: 1, in: 700 }),
       connection({ _tag: "retrying", attempt: 2, in: 4_000 })
     ])
-    assert.match(notes, /process ended by SIGKILL\n.*Reconnecting: .*\n.*Reconnecting in 4 s \(attempt 2\)\n$/)
+    assert.match(
+      notes,
+      /process ended by SIGKILL\n.*Reconnecting: .*\n.*Starting it again in 1 s\n.*Reconnecting in 4 s \(attempt 2\)\n$/
+    )
     assert.strictEqual(render.status(state, 1_000), "Reconnecting")
     const [after, fragments] = render.render(state, connection({ _tag: "resynced", gap: "lossy", detail: "a delta" }))
     assert.match(fragments.map(({ text }) => text).join(""), /something may be missing: a delta/)

@@ -24,6 +24,7 @@ import * as links from "./internal/links.ts"
 import * as openSession from "./internal/openSession.ts"
 import { Providers } from "./Providers.ts"
 import type { Session } from "./Session.ts"
+import type { DurableEvent } from "./SessionEvent.ts"
 
 /**
  * What a new session needs, or which one to go on with.
@@ -47,6 +48,8 @@ export interface OpenOptions {
   readonly policy?: ApprovalPolicy.ApprovalPolicy
   /** How long a request may stay open; then the turn is interrupted. Default: for ever. */
   readonly approvalExpiresAfter?: Duration.Input
+  /** Hears what happens while the session opens (a server that starts slowly), before its events can be read. */
+  readonly onProgress?: (event: DurableEvent) => void
 }
 
 /**
@@ -181,6 +184,7 @@ const make = (limits: Limits) =>
         limits: engineLimits,
         policy: options.policy ?? defaultPolicy,
         ...(realPath === undefined ? undefined : { realPath }),
+        ...(options.onProgress === undefined ? undefined : { onProgress: options.onProgress }),
         ...(binding === undefined ? undefined : { binding }),
         ...(options.title === undefined ? undefined : { title: options.title }),
         ...(options.model === undefined ? undefined : { model: options.model }),

@@ -170,16 +170,21 @@ export const make = (
         startTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds")),
         ask: !askRules.acceptsAll(policy)
       }
-      return yield* RcMap.get(servers, JSON.stringify(key))
+      const name = JSON.stringify(key)
+      const server = yield* RcMap.get(servers, name)
+      // A server that could not be had, or that has read a configuration which does not work, is not kept for the next.
+      return { server, discard: RcMap.invalidate(servers, name) }
     })
 
     const connect = Effect.fnUntraced(function*(session: ConnectOptions) {
       yield* checkModel(session.model)
-      const server = yield* serverFor(session.cwd, session.env, session.policy)
+      const { discard, server } = yield* serverFor(session.cwd, session.env, session.policy)
       yield* server.listen(session.report)
-      const { client } = yield* server.live
+      const { client } = yield* server.live.pipe(Effect.tapError(() => discard))
       // A broken configuration leaves the server healthy and every route of the directory failing.
-      yield* client.config(session.cwd)
+      yield* client.config(session.cwd).pipe(
+        Effect.tapError((error) => error.reason._tag === "InvalidConfig" ? discard : Effect.void)
+      )
       let model = session.model
       let mode = session.mode
 
@@ -284,7 +289,7 @@ export const make = (
       ),
       models: ({ cwd }) =>
         Effect.scoped(Effect.gen(function*() {
-          const server = yield* serverFor(cwd, undefined, { rules: [], otherwise: { _tag: "ask" } })
+          const { server } = yield* serverFor(cwd, undefined, { rules: [], otherwise: { _tag: "ask" } })
           const { client } = yield* server.live
           return (yield* client.models(cwd)) satisfies ReadonlyArray<Model>
         }))

@@ -20,6 +20,7 @@ import type * as HttpClient from "effect/http/HttpClient"
 import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -104,6 +105,8 @@ interface Info {
 
 const target = "opencode serve"
 const readyLine = /listening on (https?:\/\/\S+)/
+/** Answers to the health probe that come from another protocol or refuse our password; they do not change by waiting. */
+const foreign = new Set(["UnsupportedVersion", "ProtocolError", "AuthRequired", "InvalidRequest"])
 /** Failures of a start that another port or a moment later mend. */
 const transientStart = /ServeError|Failed query|database is locked/
 const startAttempts = 3
@@ -180,16 +183,18 @@ export const make = Effect.fnUntraced(function*(
   const dataDirectory = options.env["XDG_DATA_HOME"] ?? options.env["HOME"] ??
     (yield* variable("XDG_DATA_HOME")) + "|" + (yield* variable("HOME"))
 
+  /** Succeeds with the error where asking again would not help: something answers, but it is not this protocol. */
   const probe = (url: string) =>
     Effect.gen(function*() {
       const client = yield* OpenCodeClient.make({ url, password: secret })
-      const health = yield* client.health
-      return { url, client, version: health.version }
+      const health = yield* Effect.result(client.health)
+      if (Result.isSuccess(health)) return Result.succeed<Info>({ url, client, version: health.success.version })
+      return foreign.has(health.failure.reason._tag) ? Result.fail(health.failure) : yield* health.failure
     })
 
   const spawn = Effect.gen(function*() {
     const port = yield* freePort
-    return yield* ServerProcess.spawn({
+    const started = yield* ServerProcess.spawn({
       command: options.binary,
       args: ["serve", "--hostname=127.0.0.1", `--port=${port}`],
       env: {
@@ -206,9 +211,13 @@ export const make = Effect.fnUntraced(function*(
       onProgress: (progress) =>
         Effect.sync(() => tell({ _tag: "starting", stage: progress.stage, elapsed: progress.elapsed })),
       // A signal alone would leave running tools behind: only dispose ends them.
-      politeStop: (info: Info) => info.client.globalDispose,
+      politeStop: (info: Result.Result<Info, AgentError.AgentError>) =>
+        Result.isSuccess(info) ? info.success.client.globalDispose : Effect.void,
       voluntaryExit: 0
     })
+    if (Result.isSuccess(started.info)) return { ...started, info: started.info.success }
+    yield* started.stop
+    return yield* started.info.failure
   }).pipe(
     Effect.retry({
       times: startAttempts - 1,
@@ -217,7 +226,7 @@ export const make = Effect.fnUntraced(function*(
     coldStart(dataDirectory).withPermit
   )
 
-  const supervisor = yield* Supervisor.make({ start: spawn, target })
+  const supervisor = yield* Supervisor.make({ start: spawn, target, firstStart: "fail" })
 
   let live: Live | undefined
   let broken: AgentError.AgentError | undefined

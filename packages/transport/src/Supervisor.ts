@@ -77,6 +77,11 @@ export interface Options<Info, R> {
    * `eager` starts at once and again after each exit; `onDemand` starts when `current` is asked for. Default `eager`.
    */
   readonly restart?: "eager" | "onDemand" | undefined
+  /**
+   * What to do when the very first start fails: `retry` like any other failure, or `fail`, so that whoever opened it is
+   * told at once; asking for `current` a second later tries again. Default `retry`.
+   */
+  readonly firstStart?: "retry" | "fail" | undefined
   /** Default 250 ms doubling up to 10 s, give or take a quarter. */
   readonly backoff?: Backoff.Backoff | undefined
   /** More failures than `max` within `window` make the server unavailable. Default 5 in 60 s. */
@@ -111,6 +116,7 @@ export const make = Effect.fnUntraced(function*<Info, R>(
   const demand = Latch.makeUnsafe(eager)
   let state: State<Info> = pending()
   let generation = 0
+  let everReady = false
   // Times of the failures inside the window, oldest first: never more than maxFailures + 1.
   let failures: Array<number> = []
 
@@ -138,6 +144,7 @@ export const make = Effect.fnUntraced(function*<Info, R>(
     generation++
     yield* SubscriptionRef.set(status, { _tag: "starting", generation })
     const process = yield* options.start
+    everReady = true
     const running: Running<Info> = { generation, pid: process.pid, info: process.info, process }
     yield* SubscriptionRef.set(status, { _tag: "ready", generation, pid: process.pid, info: process.info })
     yield* settle(Exit.succeed(running), { _tag: "ready", running })
@@ -153,7 +160,7 @@ export const make = Effect.fnUntraced(function*<Info, R>(
       yield* Latch.await(demand)
       const error = yield* life
       const now = yield* Clock.currentTimeMillis
-      if (!error.retryable) {
+      if (!error.retryable || (!everReady && options.firstStart === "fail")) {
         yield* giveUp(error, now + refusedFor)
         continue
       }

@@ -76,7 +76,7 @@ export const askPerson = (options: {
       )
 
     const approve = Effect.fnUntraced(function*(request: AgentRequest) {
-      let text = `${dialogue.describe(request, paint)}\n${dialogue.choices(request, paint)}`
+      let text = `${dialogue.describe(request, paint, session.cwd)}\n${dialogue.choices(request, paint)}`
       while (true) {
         const typed = yield* readLine(text)
         if (typed === undefined) return dialogue.refusal(request, nobody)
@@ -89,7 +89,9 @@ export const askPerson = (options: {
     const ask = Effect.fnUntraced(function*(request: AgentRequest) {
       if (dialogue.isApproval(request)) return yield* approve(request)
       if (!request.options.includes("answers")) {
-        yield* output.note(`${dialogue.describe(request, paint)}\n  This cannot be answered in a terminal: declined\n`)
+        yield* output.note(
+          `${dialogue.describe(request, paint, session.cwd)}\n  This cannot be answered in a terminal: declined\n`
+        )
         return dialogue.refusal(request, unfit)
       }
       const all: Array<ReadonlyArray<string>> = []

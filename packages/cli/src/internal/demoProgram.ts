@@ -87,7 +87,9 @@ const makeStage = Effect.gen(function*(): Effect.fn.Return<Stage, never, Output>
     Effect.gen(function*() {
       const request = (yield* session.requests).find((open) => open.id === requestId)
       if (request === undefined) return
-      yield* show(`${dialogue.describe(request, paint)}\n  ${paint.cyan("This demo answers by itself: yes")}\n`)
+      yield* show(
+        `${dialogue.describe(request, paint, session.cwd)}\n  ${paint.cyan("This demo answers by itself: yes")}\n`
+      )
       yield* Effect.ignore(session.answer(request.id, { _tag: "accept" }))
     })
 

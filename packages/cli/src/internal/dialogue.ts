@@ -21,10 +21,11 @@ const hunks = (diff: string): string => {
 const diffLine = (paint: Style) => (line: string): string =>
   line.startsWith("+") ? paint.green(line) : line.startsWith("-") ? paint.red(line) : paint.dim(line)
 
-/** What is asked about, with all that helps to decide. */
-export const describe = (request: AgentRequest, paint: Style): string => {
+/** What is asked about, with all that helps to decide. Paths below `cwd` are shown as seen from there. */
+export const describe = (request: AgentRequest, paint: Style, cwd = ""): string => {
   const { facts } = request
-  const lines = [paint.bold(`? ${sanitise.line(request.subject, 1_000)}`)]
+  const subject = cwd.length > 1 ? request.subject.replaceAll(`${cwd}/`, "") : request.subject
+  const lines = [paint.bold(`? ${sanitise.line(subject, 1_000)}`)]
   // The subject is one line and may be cut; what will run is shown as it is.
   if (facts.command !== undefined && !request.subject.includes(facts.command)) lines.push(...block(facts.command))
   const fact = (label: string, value: string | undefined) => {

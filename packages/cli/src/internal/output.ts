@@ -53,19 +53,12 @@ const make = (streams: Streams) =>
     let midLine = false
     let reader = true
 
-    // Without a listener a closed pipe would end the process with a stack trace.
-    const onError = () => {
+    // Without a listener a closed pipe would end the process with a stack trace, also after this scope.
+    stdout.on("error", () => {
       reader = false
       Deferred.doneUnsafe(gone, Effect.void)
-    }
-    const ignore = () => {}
-    yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        stdout.on("error", onError)
-        stderr.on("error", ignore)
-      }),
-      () => Effect.sync(() => stdout.off("error", onError))
-    )
+    })
+    stderr.on("error", () => {})
 
     const clear = () => {
       if (!drawn) return

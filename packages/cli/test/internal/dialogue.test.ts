@@ -54,6 +54,7 @@ describe("dialogue", () => {
     assert.isUndefined(dialogue.answers(asked, "1,2"))
     assert.isUndefined(dialogue.answers(asked, "green"))
     assert.deepStrictEqual(dialogue.answers({ ...asked, multiple: true }, "1, 2"), ["red", "blue"])
+    assert.isUndefined(dialogue.answers({ ...asked, multiple: true }, "1, 3"))
     assert.deepStrictEqual(dialogue.answers({ ...asked, freeText: true }, "green"), ["green"])
     assert.deepStrictEqual(dialogue.answers(asked, " "), [])
   })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Option } from "effect"
+import { Effect, Fiber, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { Writable } from "node:stream"
 import * as output from "../../src/internal/output.ts"
@@ -36,7 +36,7 @@ const open = (options: {
       stdin: { isTTY: options.stdin ?? true },
       stdout: (options.stdout ?? fake(true)).stream,
       stderr: (options.stderr ?? fake(true)).stream
-    }) as Layer.Layer<Output>
+    })
   )
 
 describe("output", () => {

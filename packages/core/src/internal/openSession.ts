@@ -44,6 +44,7 @@ export interface SessionOptions {
   readonly binding?: Binding
   readonly store: BindingStore["Service"]
   readonly realPath?: (path: string) => string | undefined
+  readonly onProgress?: (event: DurableEvent) => void
 }
 
 /** Beyond the engine's own limit, for the last call to the agent and the release of the connection. */
@@ -95,6 +96,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     const changed = Latch.makeUnsafe(false)
 
     const onDurable = (event: DurableEvent): void => {
+      if (S.generation === 0) options.onProgress?.(event)
       if (event._tag === "TurnSettled") lastOutcome = event.outcome._tag
       else if (event._tag === "TurnStarted") started = true
       else if (event._tag === "SessionInfo") title = event.title

@@ -118,16 +118,15 @@ const declared = (world: World): boolean =>
     (event._tag === "Notice" && event.code === "textIncomplete")
   )
 
+/** An item that was begun anew has a count; a reader that was away has not seen the first beginning. */
+const baseOf = (itemId: string): string => itemId.replace(/~\d+$/, "")
+
 /** What is compared: groups 4 to 9 without envelope and passing states; of repeated snapshots the last. */
 const essence = (world: World): ReadonlyArray<string> => {
   const items = new Map<string, string>()
   const last = new Map<string, string>()
   const lines: Array<string> = []
-  const discarded = new Set<string>()
   const say = (...values: ReadonlyArray<unknown>) => lines.push(JSON.stringify(values))
-  for (const { event } of world.log) {
-    if (event._tag === "ItemCompleted" && event.status === "discarded") discarded.add(event.itemId)
-  }
   const order: Array<string> = []
   for (const { event } of world.log) {
     switch (event._tag) {
@@ -144,12 +143,14 @@ const essence = (world: World): ReadonlyArray<string> => {
         say("settled", event.turnId, event.outcome)
         break
       case "ItemStarted": {
-        if (!discarded.has(event.itemId)) order.push(event.itemId)
+        const id = baseOf(event.itemId)
+        if (!order.includes(id)) order.push(id)
         break
       }
       case "ItemCompleted": {
         if (event.status !== "discarded") {
-          items.set(event.itemId, JSON.stringify([event.turnId, event.agentPath, event.status, event.item]))
+          const { id: _, ...item } = event.item
+          items.set(baseOf(event.itemId), JSON.stringify([event.turnId, event.agentPath, event.status, item]))
         }
         break
       }
@@ -178,7 +179,7 @@ const essence = (world: World): ReadonlyArray<string> => {
   const sorted = kinds.flatMap((kind) => lines.filter((line) => line.startsWith(`["${kind}`)))
   return [
     ...sorted,
-    ...order.map((id) => `item ${id} ${items.get(id)}`),
+    ...order.filter((id) => items.has(id)).map((id) => `item ${id} ${items.get(id)}`),
     ...[...last].sort(([a], [b]) => a < b ? -1 : 1).map(([key, value]) => `${key} ${value}`)
   ]
 }

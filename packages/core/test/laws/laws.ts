@@ -323,8 +323,7 @@ export const texts: Law = (world) => {
 }
 
 /** The agent replaced a long output by a shorter one that we did not see any more. */
-const cut = (truth: string, text: string): boolean =>
-  truth.startsWith("[cut]") && truth.slice(5) === text.slice(1, truth.length - 4)
+const cut = (truth: string, text: string): boolean => truth.startsWith("[cut]") && truth.slice(5).startsWith(text.slice(1))
 
 /** Law 7: what was written stays as it was written, for whoever reads it later. */
 export const immutable: Law = (world) => {

@@ -6,6 +6,7 @@ import * as items from "./items.ts"
 import * as prompts from "./prompts.ts"
 import * as requests from "./requests.ts"
 import type { EngineState, TurnRecord } from "./state.ts"
+import * as subagents from "./subagents.ts"
 import * as turns from "./turns.ts"
 
 /**
@@ -280,8 +281,9 @@ export const apply = (S: EngineState, signal: Signal): void => {
     case "plan":
     case "diff": {
       const turn = turnOf(S, signal.turn)
-      const of = turn === undefined || turn === "settled" ? undefined : { turnId: turn.id }
-      if (turn !== undefined && turn !== "settled" && signal._tag === "plan") turns.life(S, turn)
+      if (turn === "settled") return
+      const of = turn === undefined ? undefined : { turnId: turn.id }
+      if (turn !== undefined && signal._tag === "plan") turns.life(S, turn)
       emit(
         S,
         signal._tag === "plan"
@@ -313,27 +315,11 @@ export const apply = (S: EngineState, signal: Signal): void => {
       return
     }
     case "subagentStarted": {
-      const key = signal.agentPath.join("/")
-      if (S.subagents.has(key)) return
-      S.subagents.add(key)
-      emit(S, {
-        _tag: "SubagentStarted",
-        ...(signal.agent === undefined ? undefined : { agent: signal.agent }),
-        ...(signal.title === undefined ? undefined : { title: signal.title }),
-        ...(S.turn === undefined ? undefined : { turnId: S.turn.id })
-      }, signal)
+      subagents.started(S, signal, turnOf(S, signal.turn))
       return
     }
     case "subagentEnded": {
-      if (!S.subagents.delete(signal.agentPath.join("/"))) return
-      const verdict = signal.verdict
-      emit(S, {
-        _tag: "SubagentSettled",
-        outcome: verdict._tag === "completed" || verdict._tag === "failed" || verdict._tag === "interrupted"
-          ? verdict
-          : { _tag: "interrupted", by: "provider" },
-        ...(S.turn === undefined ? undefined : { turnId: S.turn.id })
-      }, signal)
+      subagents.ended(S, signal)
       return
     }
     case "notice": {

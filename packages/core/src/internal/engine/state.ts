@@ -161,6 +161,12 @@ export interface RequestRecord {
   retryAt: number | undefined
 }
 
+export interface SubagentRecord {
+  readonly path: ReadonlyArray<string>
+  readonly turn: TurnRecord | undefined
+  open: boolean
+}
+
 export interface SnapshotRecord {
   readonly id: number
   readonly fence: number
@@ -270,7 +276,8 @@ export interface EngineState {
   snapshotNo: number
   resyncing: boolean
   attached: number
-  subagents: Set<string>
+  /** By their path; the newest are remembered after their end, so that a repetition is known as one. */
+  subagents: Map<string, SubagentRecord>
   usage: Usage | undefined
   wakeAt: number | undefined
   events: Array<SessionEvent>
@@ -312,7 +319,7 @@ export const make = (options: EngineOptions, policy: ApprovalPolicy): EngineStat
   snapshotNo: 0,
   resyncing: false,
   attached: 0,
-  subagents: new Set(),
+  subagents: new Map(),
   usage: undefined,
   wakeAt: undefined,
   events: [],

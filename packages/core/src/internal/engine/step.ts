@@ -10,6 +10,7 @@ import * as requests from "./requests.ts"
 import * as signals from "./signals.ts"
 import * as snapshots from "./snapshots.ts"
 import type { EngineInput, EngineState } from "./state.ts"
+import * as subagents from "./subagents.ts"
 import * as turns from "./turns.ts"
 
 /** Feeds inputs that happened at `now` (epoch ms). */
@@ -253,6 +254,7 @@ const finish = (S: EngineState): void => {
   if (S.turn !== undefined) turns.settleByEvidence(S, S.turn, undefined)
   prompts.giveBack(S, "The session was closed.", undefined)
   requests.teardown(S, undefined, true)
+  subagents.closeTurn(S, undefined, { _tag: "interrupted", by: "host" })
   items.closeAll(S, "interrupted")
   emit(S, { _tag: "SessionClosed", why })
   S.phase = "closed"

@@ -11,6 +11,7 @@ import * as prompts from "./prompts.ts"
 import * as requests from "./requests.ts"
 import type { EngineState, TurnRecord } from "./state.ts"
 import { remembered } from "./state.ts"
+import * as subagents from "./subagents.ts"
 
 /** A turn begins with the first evidence that the agent took it, or when we act on one that we only submitted. */
 export const start = (S: EngineState, key: string, id: string): TurnRecord => {
@@ -158,6 +159,7 @@ export const settle = (S: EngineState, turn: TurnRecord, outcome: TurnOutcome): 
   if (S.turn !== turn) return
   items.closeTurn(S, turn, itemStatus[outcome._tag])
   requests.teardown(S, turn, false)
+  subagents.closeTurn(S, turn, outcome)
   S.turn = undefined
   if (S.reading === undefined) S.endedAt = S.inputNo
   S.settled.set(turn, { noticed: false })
