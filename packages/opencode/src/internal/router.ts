@@ -6,6 +6,7 @@ import type * as AgentError from "@reins/core/AgentError"
 import type { Signal } from "@reins/core/Signal"
 import * as Cause from "effect/Cause"
 import * as Queue from "effect/Queue"
+import * as deltaFrame from "./deltaFrame.ts"
 import * as normalise from "./normalise.ts"
 
 /** Signals that may wait for a session; beyond it the connection counts as lost and is read again from the agent. */
@@ -83,15 +84,17 @@ export const make = (options: {
       let current: Route | undefined
       let batch: Array<normalise.OpenCodeEvent> = []
       for (const data of events) {
-        if (isSync(data)) continue
-        let event: normalise.OpenCodeEvent | undefined
-        try {
-          event = normalise.fromEnvelope(JSON.parse(data))
-        } catch {
-          options.onMalformed(data)
-          continue
+        let event = deltaFrame.read(data)
+        if (event === undefined) {
+          if (isSync(data)) continue
+          try {
+            event = normalise.fromEnvelope(JSON.parse(data))
+          } catch {
+            options.onMalformed(data)
+            continue
+          }
+          if (event === undefined) continue
         }
-        if (event === undefined) continue
         const session = normalise.sessionOf(event)
         if (session === undefined) continue
         let owner = owners.get(session)
