@@ -7,7 +7,7 @@ import type { Session } from "@reins/core/Session"
 import type { Lagged, SessionEvent } from "@reins/core/SessionEvent"
 import * as Sessions from "@reins/core/Sessions"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, ManagedRuntime, Option, Scope, Stream } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Layer, ManagedRuntime, Option, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Hand from "./fixtures/handProvider.ts"
 
@@ -413,6 +413,138 @@ describe("opening", () => {
         assert.strictEqual(hand.connects.length, 12)
       })
     ))
+})
+
+describe("a window that reloads mid-text", () => {
+  it.effect("draws the view, goes on behind it, and ends with the full text", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.say(...Hand.begin(key, "Hello "))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        const view = yield* session.view
+        const drawn = view.items.find((item) => item.open)
+        assert.isTrue(drawn?.item._tag === "assistantMessage" && drawn.item.text === "Hello ")
+        hand.say(
+          { _tag: "delta", key: `${key}-text`, stream: "text", text: "wide " },
+          { _tag: "delta", key: `${key}-text`, stream: "text", text: "world" },
+          ...Hand.answer(key, "Hello wide world").slice(4)
+        )
+        const events = yield* session.events({ after: view.seq }).pipe(
+          Stream.takeUntil((event) => event._tag === "TurnSettled"),
+          Stream.runCollect
+        )
+        let text = "Hello "
+        for (const event of events) if (event._tag === "ItemDelta") text = text.slice(0, event.offset) + event.text
+        assert.strictEqual(text, "Hello wide world")
+        assert.deepStrictEqual([...events].flatMap((event) => "seq" in event ? [event.seq] : [])[0], view.seq + 1)
+      })
+    ))
+})
+
+describe("a turn whose connection was lost", () => {
+  it.effect("and that had finished meanwhile is completed, with what was missed told once", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.snapshot = () =>
+          Effect.succeed({
+            ...Hand.idle,
+            turns: { [key]: { _tag: "completed", stopReason: "endTurn" } },
+            signals: Hand.answer(key, "Hello world").slice(4, 6)
+          })
+        hand.say(...Hand.begin(key, "Hello "))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        hand.cut()
+        yield* Effect.yieldNow
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* turn.outcome, { _tag: "completed", stopReason: "endTurn" })
+        const events = yield* until(session, (event) => event._tag === "TurnSettled")
+        let text = ""
+        for (const event of events) if (event._tag === "ItemDelta") text = text.slice(0, event.offset) + event.text
+        assert.strictEqual(text, "Hello world")
+      })
+    ))
+})
+
+describe("silence", () => {
+  it.effect("is told after a minute, and ends the turn after ten when nothing says that the agent lives", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.snapshot = () => Effect.succeed({ ...Hand.idle, activity: "busy", turns: { [key]: { _tag: "running" } } })
+        hand.say(...Hand.begin(key, "Hello "))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        yield* TestClock.adjust("61 seconds")
+        assert.strictEqual((yield* session.view).turn?.state._tag, "silent")
+        hand.say({ _tag: "delta", key: `${key}-text`, stream: "text", text: "again" })
+        yield* Effect.yieldNow
+        yield* Effect.yieldNow
+        assert.strictEqual((yield* session.view).turn?.state._tag, "running")
+        hand.snapshot = () => Effect.succeed({ ...Hand.idle, activity: "busy", turns: { [key]: { _tag: "running" } } })
+        for (let minute = 0; minute < 11; minute++) yield* TestClock.adjust("1 minute")
+        assert.strictEqual(hand.interrupts > 0, true)
+        const outcome = yield* turn.outcome
+        assert.isTrue(outcome._tag === "failed" && outcome.error._tag === "UpstreamSilent")
+      })
+    ))
+
+  it.effect("of an agent that waits for an approval is no silence", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        yield* session.attach()
+        yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.say(...Hand.begin(key, "x"), request("r1", key))
+        yield* until(session, (event) => event._tag === "RequestOpened")
+        for (let minute = 0; minute < 30; minute++) yield* TestClock.adjust("1 minute")
+        assert.strictEqual(hand.interrupts, 0)
+        assert.strictEqual((yield* session.view).turn?.state._tag, "awaitingApproval")
+      })
+    ))
+
+  it.effect("because the machine slept starts a resync and interrupts nothing", () =>
+    Effect.gen(function*() {
+      // While a machine sleeps its timers stand still, and the wall clock does not.
+      let slept = 0
+      const inner = yield* Clock.Clock
+      const clock: Clock.Clock = {
+        ...inner,
+        sleep: (duration) => inner.sleep(duration),
+        currentTimeMillisUnsafe: () => inner.currentTimeMillisUnsafe() + slept,
+        currentTimeMillis: Effect.sync(() => inner.currentTimeMillisUnsafe() + slept)
+      }
+      yield* withHand((hand) =>
+        Effect.gen(function*() {
+          const session = yield* open()
+          yield* session.prompt("hello")
+          yield* Effect.yieldNow
+          const key = hand.submissions[0]?.key ?? ""
+          hand.snapshot = () => Effect.succeed({ ...Hand.idle, activity: "busy", turns: { [key]: { _tag: "running" } } })
+          hand.say(...Hand.begin(key, "x"))
+          yield* until(session, (event) => event._tag === "ItemDelta")
+          slept = 6 * 3_600_000
+          yield* TestClock.adjust("60 seconds")
+          const events = yield* until(session, (event) => event._tag === "ConnectionChanged" && event.status._tag === "resynced")
+          assert.isTrue([...events].some((event) => event._tag === "Notice" && event.code === "suspended"))
+          assert.strictEqual(hand.interrupts, 0)
+          assert.strictEqual((yield* session.view).turn?.state._tag, "running")
+          hand.say(...Hand.answer(key, "x").slice(4))
+          yield* session.quiescent
+        })
+      ).pipe(Effect.provideService(Clock.Clock, clock))
+    }))
 })
 
 describe("quiescence", () => {

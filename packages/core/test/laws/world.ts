@@ -239,7 +239,7 @@ export class World {
     if (call.done) return
     const command = call.command
     if (
-      command._tag === "submit" &&
+      command._tag === "submit" && fate !== "lostBefore" &&
       this.calls.some((other) =>
         other !== call && other.command._tag === "submit" && this.calls.indexOf(other) < this.calls.indexOf(call)
       )

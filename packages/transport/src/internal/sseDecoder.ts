@@ -10,6 +10,8 @@
  * made 0.94 and 0.99, and would be a dependency. Effect's looks at each character in JavaScript and builds an object for
  * each event; here the engine searches the line ends, and an event costs one slice.
  */
+import * as utf8Decoder from "./utf8Decoder.ts"
+
 export interface SseDecoder {
   /** The payloads of the events that end in this chunk. */
   readonly push: (chunk: Uint8Array) => ReadonlyArray<string>
@@ -21,12 +23,13 @@ const LF = 10
 const CR = 13
 const SPACE = 32
 const COLON = 58
+const MARK = 0xfeff
 const none: ReadonlyArray<string> = []
 
 /** A decoder for one response. */
 export const make = (): SseDecoder => {
-  // Keeps a character that is split between chunks, and drops the byte order mark.
-  const decoder = new TextDecoder()
+  const decode = utf8Decoder.make()
+  let first = true
   // The line that has not ended yet. Appended to, never searched, so that a long line costs no more than its length.
   let line = ""
   let data: string | undefined
@@ -36,8 +39,12 @@ export const make = (): SseDecoder => {
   return {
     pendingSize: () => line.length + (data?.length ?? 0),
     push(chunk) {
-      let text = decoder.decode(chunk, { stream: true })
+      let text = decode(chunk)
       if (text.length === 0) return none
+      if (first) {
+        first = false
+        if (text.charCodeAt(0) === MARK) text = text.slice(1)
+      }
       if (skipNewline) {
         skipNewline = false
         if (text.charCodeAt(0) === LF) text = text.slice(1)

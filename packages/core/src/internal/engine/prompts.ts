@@ -80,7 +80,7 @@ export const accept = (
   const turn = S.turn
   if (
     input.delivery === "steer" && S.options.canSteer && S.live && turn !== undefined &&
-    turn.interrupt === undefined && turn.settleAt === undefined
+    turn.interrupt === undefined && turn.cancelledBy === undefined && turn.settleAt === undefined
   ) {
     prompt.target = turn
     S.steering.push(prompt)

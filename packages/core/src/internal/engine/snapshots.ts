@@ -83,7 +83,7 @@ const endBefore = (S: EngineState, signal: Signal, snapshot: Snapshot, record: S
   if (verdict === undefined || verdict._tag === "unfinished") {
     // Without a judgement it has ended where its end was seen, before this work was, or where the agent never began it.
     const unknown = verdict === undefined && !turn.active && record.turns.includes(turn.key)
-    if (!unknown && turn.settleAt === undefined) return
+    if (!unknown && turn.settleAt === undefined && turn.cancelledBy === undefined) return
   }
   addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
   turns.settleByEvidence(S, turn, verdict)

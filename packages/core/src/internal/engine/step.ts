@@ -209,7 +209,8 @@ const tick = (S: EngineState): void => {
   turns.tick(S)
   prompts.tick(S)
   if (S.zombie !== undefined && S.zombie.probeAt <= S.now) {
-    S.zombie.probeAt = S.now + S.options.limits.interrupt
+    // Asked again and again, ever more rarely.
+    S.zombie.probeAt = S.now + Math.min(S.options.limits.silence, S.options.limits.interrupt * 2 ** S.zombie.attempts)
     if (S.zombie.attempts === 3) {
       notice(
         S,
