@@ -83,7 +83,11 @@ const errors = (): string =>
         isRaised(tag) ? meaning(tag) : `${meaning(tag)} Reserved: nothing raises it yet.`,
         example.message,
         example.advice,
-        tag === "UpstreamFailed" ? "yes, unless it says `4xx` (408 aside) or calls itself lasting" : example.retryable ? "yes" : "no"
+        tag === "UpstreamFailed"
+          ? "yes, unless it says `4xx` (408 aside) or calls itself lasting"
+          : example.retryable
+          ? "yes"
+          : "no"
       ]
     })
   )
@@ -93,7 +97,10 @@ type EventTag = SessionEvent["_tag"]
 /** Group, meaning and, where an adapter says it, the signal behind each event. */
 const events: { readonly [K in EventTag]: readonly [group: string, meaning: string, signal?: string] } = {
   ProcessChanged: ["process", "State of the agent's server process; each open session on it hears it.", "process"],
-  ConnectionChanged: ["connection", "State of the session's attachment to its provider. `resynced` says what a gap cost."],
+  ConnectionChanged: [
+    "connection",
+    "State of the session's attachment to its provider. `resynced` says what a gap cost."
+  ],
   SessionOpened: ["session", "The session is ready, and how it was opened. First event that tells a host so."],
   SessionConfigured: ["session", "Model or mode changed for later turns."],
   SessionInfo: ["session", "The conversation has a new title.", "info"],
@@ -131,12 +138,24 @@ const isSent = (tag: EventTag): boolean => {
 }
 
 const envelope = new Set([
-  "_tag", "v", "seq", "at", "sessionId", "turnId", "itemId", "requestId", "promptId", "agentPath", "origin", "native"
+  "_tag",
+  "v",
+  "seq",
+  "at",
+  "sessionId",
+  "turnId",
+  "itemId",
+  "requestId",
+  "promptId",
+  "agentPath",
+  "origin",
+  "native"
 ])
 
 const fieldsOf = (tag: EventTag): string => {
-  const fields: Readonly<Record<string, { readonly ast: { readonly context?: { readonly isOptional: boolean } | undefined } }>> =
-    SessionEvent.cases[tag].fields
+  const fields: Readonly<
+    Record<string, { readonly ast: { readonly context?: { readonly isOptional: boolean } | undefined } }>
+  > = SessionEvent.cases[tag].fields
   const own = Object.entries(fields).filter(([name]) => !envelope.has(name))
   return own.map(([name, field]) => code(field.ast.context?.isOptional === true ? `${name}?` : name)).join(", ")
 }
@@ -154,15 +173,15 @@ const eventTable = (): string =>
 
 type Meanings<T extends string> = { readonly [K in T]: string }
 
-const values = <T extends string>(tags: ReadonlyArray<T>, meanings: Meanings<T>): string =>
-  table(["Value", "Meaning"], tags.map((tag) => [code(tag), meanings[tag]]))
+/** `T` is named by the caller, so that the compiler finds a value without its meaning. */
+const values = <T extends string = never>(tags: ReadonlyArray<string>, meanings: Meanings<NoInfer<T>>): string =>
+  table(["Value", "Meaning"], tags.map((tag) => [code(tag), meanings[tag as T]]))
 
-const tagsOf = <T extends string>(union: { readonly cases: { readonly [K in T]: unknown } }): ReadonlyArray<T> =>
-  Object.keys(union.cases) as ReadonlyArray<T>
+const tagsOf = (union: { readonly cases: object }): ReadonlyArray<string> => Object.keys(union.cases)
 
 const valueTables = {
   origin: () =>
-    values(Origin.literals, {
+    values<Origin>(Origin.literals, {
       native: "the agent said it",
       derived: "Reins concluded it, or a host did it",
       resync: "a snapshot after a reconnect told it"
@@ -215,7 +234,8 @@ const valueTables = {
     }),
   outcome: () =>
     values<TurnOutcome["_tag"]>(tagsOf(TurnOutcome), {
-      completed: "the agent finished by itself; `stopReason` is `endTurn`, `maxTokens`, `maxTurns`, `refusal` or its own word",
+      completed:
+        "the agent finished by itself; `stopReason` is `endTurn`, `maxTokens`, `maxTurns`, `refusal` or its own word",
       interrupted: "it was stopped `by` `user`, `host`, `policy` or `provider`",
       failed: "it ended with an error",
       lost: "its server or its host died, and nothing says that it had finished. It is never run again by itself"
@@ -234,7 +254,7 @@ const valueTables = {
       compaction: "the conversation so far became a summary"
     }),
   itemStatus: () =>
-    values(ItemStatus.literals, {
+    values<ItemStatus>(ItemStatus.literals, {
       completed: "done; a command that exits with another code than 0 is completed too",
       failed: "it did not work; `error` says why",
       declined: "its request was declined, so it did not run",
@@ -242,7 +262,7 @@ const valueTables = {
       interrupted: "its turn was interrupted or lost"
     }),
   settledBy: () =>
-    values(SettledBy.literals, {
+    values<SettledBy>(SettledBy.literals, {
       user: "a host called `answer`",
       policy: "a rule, or an earlier `acceptForSession`; `rule` names it",
       provider: "the agent's side: it was answered there",
@@ -260,6 +280,7 @@ const codes: { readonly [code: string]: string } = {
   lateEvidence: "the agent reported something of a turn or an item that was settled already; the settlement stands",
   nobodyAttached: "a request waits, and nobody is attached who can answer it",
   stillRunning: "the agent goes on with a turn that was interrupted; new prompts wait for it",
+  textIncomplete: "part of a text was lost with the connection, and the agent does not have it",
   suspended: "the machine slept; the session is read again from the agent",
   toolSilent: "a tool has been running for an hour without output"
 }
@@ -299,19 +320,21 @@ export const render = (page: string, text: string): string => {
   return result
 }
 
+/** The same text whatever the formatter has padded. */
+export const plain = (text: string): string => text.replaceAll(/ +/g, " ").replaceAll(/-{3,}/g, "---")
+
 /** The pages whose tables are not what the code says. */
 export const stale = (): ReadonlyArray<string> =>
-  Object.keys(pages).filter((page) => normal(render(page, read(page))) !== normal(read(page)))
-
-/** The formatter pads cells. */
-const normal = (text: string): string => text.replace(/ {2,}/g, " ").replace(/\| ?-+ ?(?=\|)/g, "| --- ")
+  Object.keys(pages).filter((page) => plain(render(page, read(page))) !== plain(read(page)))
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   if (process.argv.includes("--check")) {
     const found = stale()
     if (found.length > 0) {
       console.error(
-        `Tables are not up to date in ${found.join(", ")}.\nWrite them with: npx node --conditions=@reins/source scripts/docs-tables.ts`
+        `Tables are not up to date in ${
+          found.join(", ")
+        }.\nWrite them with: npx node --conditions=@reins/source scripts/docs-tables.ts && npm run format`
       )
       process.exitCode = 1
     }

@@ -531,12 +531,16 @@ describe("silence", () => {
           yield* session.prompt("hello")
           yield* Effect.yieldNow
           const key = hand.submissions[0]?.key ?? ""
-          hand.snapshot = () => Effect.succeed({ ...Hand.idle, activity: "busy", turns: { [key]: { _tag: "running" } } })
+          hand.snapshot = () =>
+            Effect.succeed({ ...Hand.idle, activity: "busy", turns: { [key]: { _tag: "running" } } })
           hand.say(...Hand.begin(key, "x"))
           yield* until(session, (event) => event._tag === "ItemDelta")
           slept = 6 * 3_600_000
           yield* TestClock.adjust("60 seconds")
-          const events = yield* until(session, (event) => event._tag === "ConnectionChanged" && event.status._tag === "resynced")
+          const events = yield* until(
+            session,
+            (event) => event._tag === "ConnectionChanged" && event.status._tag === "resynced"
+          )
           assert.isTrue([...events].some((event) => event._tag === "Notice" && event.code === "suspended"))
           assert.strictEqual(hand.interrupts, 0)
           assert.strictEqual((yield* session.view).turn?.state._tag, "running")

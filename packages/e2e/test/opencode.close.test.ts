@@ -19,13 +19,14 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         const undisturbed = yield* neighbour.prompt(prompt("go", gatedText("a neighbour's answer", "close-1")))
         yield* model.awaitGate("close-1")
         const turn = yield* session.prompt(prompt("go", bash("echo begun; sleep 32"), text("never")))
-        yield* Host.awaitEvent(session, (event): event is never =>
+        yield* Host.awaitEvent(session, (event) =>
           event._tag === "ItemDelta" && event.stream === "output" && event.text.includes("begun"))
         assert.isAbove(Processes.withText("sleep 32").length, 0)
         const [took] = yield* Effect.timed(session.close)
         assert.isBelow(Duration.toMillis(took), 5_000)
         assert.deepStrictEqual(yield* turn.outcome, { _tag: "interrupted", by: "host" })
-        yield* Processes.until(() => Processes.withText("sleep 32").length === 0, "the tool of a closed session still runs")
+        yield* Processes.until(() =>
+          Processes.withText("sleep 32").length === 0, "the tool of a closed session still runs")
         yield* model.open("close-1")
         assert.strictEqual((yield* undisturbed.outcome)._tag, "completed")
         const next = yield* neighbour.prompt(prompt("again", text("fine")))
@@ -38,7 +39,9 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         const session = yield* Host.open()
         yield* session.prompt(prompt("go", gatedText("some long answer", "close-2")))
         const seen = yield* session.events().pipe(
-          Stream.tap((event) => event._tag === "ItemDelta" && event.text.startsWith("some") ? session.close : Effect.void),
+          Stream.tap((event) =>
+            event._tag === "ItemDelta" && event.text.startsWith("some") ? session.close : Effect.void
+          ),
           Stream.runCollect
         )
         yield* model.openAll
@@ -61,7 +64,10 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         )
         const opened = [...events].find(Host.isTag("SessionOpened"))
         assert.strictEqual(opened?.how._tag, "resumed")
-        assert.isAbove([...events].flatMap((event) => event._tag === "ConnectionChanged" ? [event.seq ?? 0] : [])[0] ?? 0, seq)
+        assert.isAbove(
+          [...events].flatMap((event) => event._tag === "ConnectionChanged" ? [event.seq ?? 0] : [])[0] ?? 0,
+          seq
+        )
         const turn = yield* again.prompt(prompt("what was it", text("plum")))
         assert.strictEqual((yield* turn.outcome)._tag, "completed")
         assert.include((yield* model.requests).at(-1)?.text, "remember the word plum")
@@ -79,13 +85,14 @@ it.live("releasing the layer leaves no process, a running command included, with
       const { cwd } = yield* Host.Place
       const session = yield* sessions.open({ provider: "opencode", cwd, title: "t" })
       yield* session.prompt(prompt("go", bash(`echo begun; sleep 33 && echo ${root}`), text("never")))
-      yield* Host.awaitEvent(session, (event): event is never =>
+      yield* Host.awaitEvent(session, (event) =>
         event._tag === "ItemDelta" && event.stream === "output" && event.text.includes("begun"))
       return root
     }).pipe(Effect.provideContext(context))
     assert.isAbove(Processes.withText(root).length, 0)
     const [took] = yield* Effect.timed(Scope.close(scope, Exit.void))
     assert.isBelow(Duration.toMillis(took), 10_000)
-    yield* Processes.until(() => Processes.withText(root).length === 0, "a process of the released layer still runs")
+    yield* Processes.until(() =>
+      Processes.withText(root).length === 0, "a process of the released layer still runs")
     assert.deepStrictEqual(Processes.withText("sleep 33"), [])
   }), 60_000)

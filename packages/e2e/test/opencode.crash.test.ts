@@ -14,8 +14,11 @@ const serverPid = (session: Session) =>
     Stream.takeUntil((event) => event._tag === "ConnectionChanged" && event.status._tag === "live"),
     Stream.runCollect,
     Effect.map((events) =>
-      [...events].reduce((pid, event) =>
-        event._tag === "ProcessChanged" && event.status._tag === "ready" ? event.status.pid ?? pid : pid, 0)
+      [...events].reduce(
+        (pid, event) =>
+          event._tag === "ProcessChanged" && event.status._tag === "ready" ? event.status.pid ?? pid : pid,
+        0
+      )
     )
   )
 
@@ -38,16 +41,26 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         const session = yield* Host.open()
         const turn = yield* session.prompt(prompt("before the crash", gatedText("half of an answer", "crash-1")))
         yield* model.awaitGate("crash-1")
-        yield* Host.awaitEvent(session, (event): event is never => event._tag === "ItemDelta" && event.text.startsWith("half"))
+        yield* Host.awaitEvent(
+          session,
+          (event) => event._tag === "ItemDelta" && event.text.startsWith("half")
+        )
         yield* Processes.kill(yield* serverPid(session), "SIGKILL")
         const outcome = yield* turn.outcome
         assert.isTrue(outcome._tag === "lost" && outcome.error._tag === "TurnLost")
-        const events = yield* session.events().pipe(Stream.takeUntil((event) => event._tag === "TurnSettled"), Stream.runCollect)
+        const events = yield* session.events().pipe(
+          Stream.takeUntil((event) => event._tag === "TurnSettled"),
+          Stream.runCollect
+        )
         const all = [...events]
         const started = all.filter(Host.isTag("ItemStarted")).map((event) => event.itemId)
         const ended = all.filter(Host.isTag("ItemCompleted")).map((event) => event.itemId)
         assert.deepStrictEqual(ended.toSorted(), started.toSorted())
-        assert.isTrue(all.some((event) => event._tag === "ProcessChanged" && event.status._tag === "exited" && event.status.signal === "SIGKILL"))
+        assert.isTrue(
+          all.some((event) =>
+            event._tag === "ProcessChanged" && event.status._tag === "exited" && event.status.signal === "SIGKILL"
+          )
+        )
         const half = all.find((event) => event._tag === "ItemCompleted" && event.item._tag === "assistantMessage")
         assert.isTrue(half?._tag === "ItemCompleted" && half.status === "interrupted")
         const connection = all.flatMap((event) => event._tag === "ConnectionChanged" ? [event.status._tag] : [])
@@ -61,13 +74,15 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         const { cwd } = yield* Host.Place
         const session = yield* Host.open()
         const turn = yield* session.prompt(prompt("before the crash", bash("echo begun; sleep 31"), text("never")))
-        yield* Host.awaitEvent(session, (event): event is never =>
+        yield* Host.awaitEvent(session, (event) =>
           event._tag === "ItemDelta" && event.stream === "output" && event.text.includes("begun"))
         const tools = Processes.withText("sleep 31")
         yield* Processes.kill(yield* serverPid(session), "SIGKILL")
         assert.strictEqual((yield* turn.outcome)._tag, "lost")
         const view = yield* session.view
-        assert.isTrue(view.items.every((item) => !item.open))
+        assert.isTrue(view.items.every((item) =>
+          !item.open
+        ))
         yield* assertUsable(session, cwd)
         // A tool in a session of its own outlives a killed server; this test ends what it started.
         for (const pid of tools) if (Processes.isAlive(pid)) yield* Processes.kill(pid, "SIGKILL")
@@ -94,7 +109,10 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         assert.strictEqual((yield* turn.outcome)._tag, "completed")
         yield* Processes.kill(yield* serverPid(session), "SIGKILL")
         for (const one of [session, neighbour]) {
-          yield* Host.awaitEvent(one, (event): event is never => event._tag === "ConnectionChanged" && event.status._tag === "resynced")
+          yield* Host.awaitEvent(
+            one,
+            (event) => event._tag === "ConnectionChanged" && event.status._tag === "resynced"
+          )
           const next = yield* one.prompt(prompt("after", text("works")))
           assert.strictEqual((yield* next.outcome)._tag, "completed")
         }

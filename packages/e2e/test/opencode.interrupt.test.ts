@@ -36,7 +36,10 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         const session = yield* Host.open()
         const turn = yield* session.prompt(prompt("go", gatedText("a long answer that stops", "int-1")))
         yield* model.awaitGate("int-1")
-        yield* Host.awaitEvent(session, (event): event is never => event._tag === "ItemDelta" && event.text.startsWith("a lo"))
+        yield* Host.awaitEvent(
+          session,
+          (event) => event._tag === "ItemDelta" && event.text.startsWith("a lo")
+        )
         yield* session.interrupt
         assert.deepStrictEqual((yield* session.view).turn?.state, { _tag: "interrupting", by: "user" })
         assert.deepStrictEqual(yield* turn.outcome, { _tag: "interrupted", by: "user" })
@@ -47,7 +50,7 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
       Effect.gen(function*() {
         const session = yield* Host.open()
         const turn = yield* session.prompt(prompt("go", bash("echo begun; sleep 300"), text("never")))
-        yield* Host.awaitEvent(session, (event): event is never =>
+        yield* Host.awaitEvent(session, (event) =>
           event._tag === "ItemDelta" && event.stream === "output" && event.text.includes("begun"))
         yield* session.interrupt
         assert.deepStrictEqual(yield* turn.outcome, { _tag: "interrupted", by: "user" })

@@ -30,9 +30,14 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
           Stream.runCollect
         )
         const answers = [...events].flatMap((event) =>
-          event._tag === "ItemCompleted" && event.item._tag === "assistantMessage" ? [[event.turnId, event.item.text]] : []
+          event._tag === "ItemCompleted" && event.item._tag === "assistantMessage"
+            ? [[event.turnId, event.item.text]]
+            : []
         )
-        assert.deepStrictEqual(answers, [[turns[0], "first answer"], [turns[1], "second answer"], [turns[2], "third answer"]])
+        assert.deepStrictEqual(answers, [[turns[0], "first answer"], [turns[1], "second answer"], [
+          turns[2],
+          "third answer"
+        ]])
       }))
 
     it.effect("steer: joins the running turn, and the receipt says which", () =>
@@ -42,7 +47,7 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         const one = yield* session.prompt(prompt("one", gatedText("first answer", "steer-1")))
         yield* model.awaitGate("steer-1")
         const two = yield* session.prompt(prompt("two", text("steered answer")), { delivery: "steer" })
-        yield* Host.awaitEvent(session, (event): event is never =>
+        yield* Host.awaitEvent(session, (event) =>
           event._tag === "PromptChanged" && event.promptId === two.id && event.state._tag === "steered")
         yield* model.open("steer-1")
         const first = yield* one.receipt
@@ -50,9 +55,17 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         assert.isTrue(first._tag === "consumed" && second._tag === "consumed" && first.turnId === second.turnId)
         assert.strictEqual((yield* one.outcome)._tag, "completed")
         assert.strictEqual((yield* two.outcome)._tag, "completed")
-        const events = yield* session.events().pipe(Stream.takeUntil((event) => event._tag === "TurnSettled"), Stream.runCollect)
+        const events = yield* session.events().pipe(
+          Stream.takeUntil((event) =>
+            event._tag === "TurnSettled"
+          ),
+          Stream.runCollect
+        )
         assert.strictEqual([...events].filter(Host.isTag("TurnStarted")).length, 1)
-        assert.isTrue([...events].some((event) => event._tag === "ItemCompleted" && event.item._tag === "assistantMessage" && event.item.text === "steered answer"))
+        assert.isTrue([...events].some((event) =>
+          event._tag === "ItemCompleted" && event.item._tag === "assistantMessage" &&
+          event.item.text === "steered answer"
+        ))
       }))
 
     it.effect("withdraw: takes a queued prompt back, and the model never sees it", () =>

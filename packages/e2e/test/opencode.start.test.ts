@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as AgentError from "@reins/core/AgentError"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import type { DurableEvent } from "@reins/core/SessionEvent"
-import * as Sessions from "@reins/core/Sessions"
-import { Effect, FileSystem, Logger, Stream } from "effect"
+import type * as Sessions from "@reins/core/Sessions"
+import { Effect, FileSystem, Layer, Logger, Stream } from "effect"
 import { readFileSync } from "node:fs"
 import * as Host from "./fixtures/host.ts"
 import { bash, prompt, text } from "./fixtures/script.ts"
@@ -63,20 +63,24 @@ describe("a start that fails", () => {
       assert.include(["UnsupportedVersion", "ProtocolError"], error.reason._tag)
     }), 30_000)
 
-  it.live("because of a broken project or global configuration names the file and the issue", () =>
-    Effect.gen(function*() {
-      const fs = yield* FileSystem.FileSystem
-      const { cwd } = yield* Host.Place
-      yield* fs.writeFileString(`${cwd}/opencode.json`, "{ \"model\": 5 }")
-      const error = yield* Effect.flip(Host.open())
-      assert.isTrue(error.reason._tag === "InvalidConfig" && (error.reason.file ?? "").endsWith("opencode.json"))
-      assert.include(error.message, "model")
-      // Repaired, the same host works.
-      yield* fs.writeFileString(`${cwd}/opencode.json`, "{}")
-      const session = yield* Host.open()
-      const turn = yield* session.prompt(prompt("hi", text("hi")))
-      assert.strictEqual((yield* turn.outcome)._tag, "completed")
-    }).pipe(Effect.scoped, Effect.provide(Host.layer())), 60_000)
+  it.live(
+    "because of a broken project or global configuration names the file and the issue",
+    () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const { cwd } = yield* Host.Place
+        yield* fs.writeFileString(`${cwd}/opencode.json`, "{ \"model\": 5 }")
+        const error = yield* Effect.flip(Host.open())
+        assert.isTrue(error.reason._tag === "InvalidConfig" && (error.reason.file ?? "").endsWith("opencode.json"))
+        assert.include(error.message, "model")
+        // Repaired, the same host works.
+        yield* fs.writeFileString(`${cwd}/opencode.json`, "{}")
+        const session = yield* Host.open()
+        const turn = yield* session.prompt(prompt("hi", text("hi")))
+        assert.strictEqual((yield* turn.outcome)._tag, "completed")
+      }).pipe(Effect.scoped, Effect.provide(Host.layer())),
+    60_000
+  )
 
   it.live("because of broken configuration from the environment is InvalidConfig too", () =>
     Effect.gen(function*() {
@@ -119,18 +123,21 @@ describe("a start", () => {
         const session = yield* Host.open()
         const turn = yield* session.prompt(prompt("hi", bash("echo 1"), text("hi")))
         yield* turn.outcome
-        const events = [...yield* session.events().pipe(Stream.takeUntil((event) => event._tag === "TurnSettled"), Stream.runCollect)]
+        const events = [
+          ...yield* session.events().pipe(Stream.takeUntil((event) => event._tag === "TurnSettled"), Stream.runCollect)
+        ]
         const ready = events.find((event) => event._tag === "ProcessChanged" && event.status._tag === "ready")
         const pid = ready?._tag === "ProcessChanged" && ready.status._tag === "ready" ? ready.status.pid ?? 0 : 0
         const environment = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0")
         const password = environment.find((entry) => entry.startsWith("OPENCODE_SERVER_PASSWORD="))?.slice(25) ?? ""
         assert.isAtLeast(password.length, 32)
-        const port = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").find((arg) => arg.startsWith("--port="))?.slice(7)
+        const port = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").find((arg) => arg.startsWith("--port="))
+          ?.slice(7)
         const answer = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/global/health`))
         assert.strictEqual(answer.status, 401)
         assert.notInclude(JSON.stringify(events), password)
         assert.notInclude(lines.join("\n"), password)
-      }).pipe(Effect.scoped, Effect.provide(Host.layer()), Effect.provide(Logger.layer([logger])))
+      }).pipe(Effect.scoped, Effect.provide(Layer.merge(Host.layer(), Logger.layer([logger]))))
     }), 60_000)
 
   it.live("of two servers on one fresh data directory is serialised", () =>
@@ -152,17 +159,33 @@ describe("a start", () => {
       const { root } = yield* Host.Place
       const other = `${root}/other`
       yield* fs.makeDirectory(other)
-      const sessions = yield* Effect.forEach([undefined, other, undefined, other], (cwd) => Host.open(cwd === undefined ? {} : { cwd }))
-      const turns = yield* Effect.forEach(sessions, (session, index) => session.prompt(prompt(`q${index}`, bash("pwd"), text(`answer ${index}`))), { concurrency: "unbounded" })
-      yield* Effect.forEach(turns, (turn) => turn.outcome, { concurrency: "unbounded" })
+      const sessions = yield* Effect.forEach([undefined, other, undefined, other], (cwd) =>
+        Host.open(cwd === undefined ? {} : { cwd }))
+      const turns = yield* Effect.forEach(sessions, (session, index) =>
+        session.prompt(prompt(`q${index}`, bash("pwd"), text(`answer ${index}`))), { concurrency: "unbounded" })
+      yield* Effect.forEach(turns, (turn) =>
+        turn.outcome, { concurrency: "unbounded" })
       const pids = new Set<number>()
       for (const [index, session] of sessions.entries()) {
-        const events = [...yield* session.events().pipe(Stream.takeUntil((event) => event._tag === "TurnSettled"), Stream.runCollect)]
-        const texts = events.flatMap((event) => event._tag === "ItemCompleted" && event.item._tag === "assistantMessage" ? [event.item.text] : [])
+        const events = [
+          ...yield* session.events().pipe(
+            Stream.takeUntil((event) =>
+              event._tag === "TurnSettled"
+            ),
+            Stream.runCollect
+          )
+        ]
+        const texts = events.flatMap((event) =>
+          event._tag === "ItemCompleted" && event.item._tag === "assistantMessage" ? [event.item.text] : []
+        )
         assert.deepStrictEqual(texts, [`answer ${index}`])
-        const output = events.flatMap((event) => event._tag === "ItemCompleted" && event.item._tag === "command" ? [event.item.output.trim()] : [])
+        const output = events.flatMap((event) =>
+          event._tag === "ItemCompleted" && event.item._tag === "command" ? [event.item.output.trim()] : []
+        )
         assert.deepStrictEqual(output, [session.cwd])
-        for (const event of events) if (event._tag === "ProcessChanged" && event.status._tag === "ready") pids.add(event.status.pid ?? 0)
+        for (const event of events)
+          if (event._tag === "ProcessChanged" && event.status._tag === "ready")
+            pids.add(event.status.pid ?? 0)
       }
       assert.strictEqual(pids.size, 1)
     }).pipe(Effect.scoped, Effect.provide(Host.layer({ policy: ApprovalPolicy.fullAccess }))), 90_000)

@@ -24,19 +24,25 @@ const breaking = (where: "before" | "after") => {
 
 describe("a submission", () => {
   for (const where of ["before", "after"] as const) {
-    it.live(`that is broken ${where === "before" ? "before it arrives" : "after it arrived"} runs once`, () =>
-      Effect.gen(function*() {
-        const model = yield* ScriptedModel.ScriptedModel
-        const session = yield* Host.open()
-        const turn = yield* session.prompt(prompt("only-once", text("done")))
-        assert.deepStrictEqual(yield* turn.outcome, { _tag: "completed", stopReason: "endTurn" })
-        assert.strictEqual((yield* turn.receipt)._tag, "consumed")
-        yield* session.quiescent
-        const calls = (yield* model.requests).filter(({ request }) => !request.isTitle && request.lastUserText.includes("only-once"))
-        assert.strictEqual(calls.length, 1)
-      }).pipe(
-        Effect.scoped,
-        Effect.provide(Host.layer({ policy: ApprovalPolicy.fullAccess, http: breaking(where) }))
-      ), 60_000)
+    it.live(
+      `that is broken ${where === "before" ? "before it arrives" : "after it arrived"} runs once`,
+      () =>
+        Effect.gen(function*() {
+          const model = yield* ScriptedModel.ScriptedModel
+          const session = yield* Host.open()
+          const turn = yield* session.prompt(prompt("only-once", text("done")))
+          assert.deepStrictEqual(yield* turn.outcome, { _tag: "completed", stopReason: "endTurn" })
+          assert.strictEqual((yield* turn.receipt)._tag, "consumed")
+          yield* session.quiescent
+          const calls = (yield* model.requests).filter(({ request }) =>
+            !request.isTitle && request.lastUserText.includes("only-once")
+          )
+          assert.strictEqual(calls.length, 1)
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(Host.layer({ policy: ApprovalPolicy.fullAccess, http: breaking(where) }))
+        ),
+      60_000
+    )
   }
 })

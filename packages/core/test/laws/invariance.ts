@@ -24,7 +24,12 @@ export interface Script {
   readonly cuts: ReadonlyArray<Cut>
 }
 
-const policies = [ApprovalPolicy.askAlways, ApprovalPolicy.askAlways, ApprovalPolicy.fullAccess, ApprovalPolicy.declineAll]
+const policies = [
+  ApprovalPolicy.askAlways,
+  ApprovalPolicy.askAlways,
+  ApprovalPolicy.fullAccess,
+  ApprovalPolicy.declineAll
+]
 
 export const generate = (seed: number): Script => {
   const random = Random.make(seed ^ 0x5eed)
@@ -98,7 +103,8 @@ export const run = (script: Script, cut: boolean, engine: Engine, trace = false)
     }
     if (silentUntil !== undefined) continue
     const S = world.S
-    if (S.turn === undefined && S.inflight === undefined && S.queue.waiting.length === 0 && S.wakeAt === undefined) break
+    if (S.turn === undefined && S.inflight === undefined && S.queue.waiting.length === 0 && S.wakeAt === undefined)
+      break
     world.advance(Math.max(0, (S.wakeAt ?? world.now) - world.now) + 10)
   }
   // What went on in the background ends now, in both runs.

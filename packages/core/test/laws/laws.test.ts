@@ -26,8 +26,7 @@ describe("the laws of the session engine", () => {
   })
 
   it("the same seed makes the same history and the same events", () => {
-    const log = () =>
-      verify.play(history.generate(firstSeed)).world.log.map(({ event }) => JSON.stringify(event))
+    const log = () => verify.play(history.generate(firstSeed)).world.log.map(({ event }) => JSON.stringify(event))
     assert.deepStrictEqual(log(), log())
   })
 })

@@ -38,6 +38,21 @@ const turnOf = (world: World, turnId: string): SimTurn | undefined => {
   return undefined
 }
 
+/**
+ * An agent that keeps messages and no turns cannot say, of what it did while nobody listened, where one turn ended and
+ * the next began when a prompt came in between. There the truth about single turns is not asked for; all else is.
+ */
+const isHazy = (world: World): boolean => {
+  if (world.hazy !== undefined) return world.hazy
+  const { agent, config, log } = world
+  const gap = () =>
+    world.slept || log.some(({ event }) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
+  const between = () => [...agent.prompts.values()].some((prompt) => prompt.foreign || prompt.arrivedIn !== undefined)
+  const hazy = config.kind === "opencode" && gap() && between()
+  world.hazy = hazy
+  return hazy
+}
+
 /** Law 1: one final receipt for each prompt, and a true one. */
 export const receipts: Law = (world) => {
   const last = new Map<string, { readonly event: Of<"PromptChanged">; readonly index: number }>()
@@ -68,7 +83,9 @@ export const receipts: Law = (world) => {
       case "consumed": {
         if (truth === undefined) return `${id} is consumed, and the agent never had it`
         const turn = turnOf(world, state.turnId)
-        if (truth.taken !== undefined && truth.taken !== turn) {
+        // What a crash left behind does not say where one turn ended and the next began.
+        const wordless = truth.taken?.end._tag === "crashed" && lossAround(world, entry.index)
+        if (truth.taken !== undefined && truth.taken !== turn && !wordless && !isHazy(world)) {
           return `${id} is consumed by ${state.turnId} (${turn?.native}), and the agent took it into ${truth.taken.native}`
         }
         break
@@ -137,7 +154,7 @@ export const settlements: Law = (world) => {
     }
   }
   if (open.size > 0 && ended(world)) return `${[...open].join()} never settled`
-  for (const span of spans(world)) {
+  for (const span of isHazy(world) ? [] : spans(world)) {
     const outcome = span.outcome
     if (outcome === undefined) continue
     const truth = turnOf(world, span.id)
@@ -216,7 +233,7 @@ export const requests: Law = (world) => {
       open.set(id, event.turnId)
       const ask = world.agent.asks.get(id)
       if (ask === undefined) return `${id} is no request of the agent`
-      if (event.turnId !== undefined && turnOf(world, event.turnId) !== ask.turn) {
+      if (event.turnId !== undefined && turnOf(world, event.turnId) !== ask.turn && !isHazy(world)) {
         return `${id} belongs to ${ask.turn.native}, not to ${event.turnId}`
       }
     } else if (event._tag === "RequestSettled") {
@@ -305,7 +322,7 @@ export const texts: Law = (world) => {
         if (event.item._tag === "userMessage" && world.agent.prompts.has(event.itemId.slice(2))) continue
         return `${event.itemId} is no item of the agent`
       }
-      if (event.turnId !== undefined && turnOf(world, event.turnId) !== truth.turn) {
+      if (event.turnId !== undefined && turnOf(world, event.turnId) !== truth.turn && !isHazy(world)) {
         return `${event.itemId} belongs to ${truth.turn.native}, not to ${event.turnId}`
       }
       const whole = truth.end === "completed" || truth.end === "failed" || truth.end === "declined"
@@ -323,7 +340,8 @@ export const texts: Law = (world) => {
 }
 
 /** The agent replaced a long output by a shorter one that we did not see any more. */
-const cut = (truth: string, text: string): boolean => truth.startsWith("[cut]") && truth.slice(5).startsWith(text.slice(1))
+const cut = (truth: string, text: string): boolean =>
+  truth.startsWith("[cut]") && truth.slice(5).startsWith(text.slice(1))
 
 /** Law 7: what was written stays as it was written, for whoever reads it later. */
 export const immutable: Law = (world) => {

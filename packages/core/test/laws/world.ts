@@ -91,6 +91,8 @@ export class World {
   hindered = false
   /** The machine slept at some time. */
   slept = false
+  /** Found out once, by the laws. */
+  hazy: boolean | undefined
   /** Everything came to its end before the session was closed. */
   drained = false
   /** A call was answered with a failure although the connection stood. */

@@ -352,8 +352,8 @@ const unknownFate = (S: EngineState, description: string): ErrorInfo =>
 
 /** Gives back all that was not sent, and fails what was on its way: nobody knows whether the agent has it. */
 export const giveBack = (S: EngineState, reason: string, error: ErrorInfo | undefined): void => {
-  for (const prompt of [...S.queue.waiting]) change(S, prompt, { _tag: "returned", reason })
-  for (const prompt of [...open(S)]) {
+  for (const prompt of S.queue.waiting.slice()) change(S, prompt, { _tag: "returned", reason })
+  for (const prompt of open(S).slice()) {
     change(S, prompt, { _tag: "failed", error: error ?? unknownFate(S, `${reason} The prompt was on its way.`) })
   }
 }

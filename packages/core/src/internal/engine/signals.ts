@@ -27,7 +27,12 @@ const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled"
   }
   const prompt = S.promptByKey.get(key)
   if (prompt !== undefined) {
-    if (prompts.isFinal(prompt.state)) return "settled"
+    if (prompts.isFinal(prompt.state)) {
+      // Given up by us, taken by the agent into what runs now.
+      if (S.turn === undefined || S.turn.anchored === false || turns.isEnding(S)) return "settled"
+      turns.alias(S, S.turn, key)
+      return S.turn
+    }
     prompts.begun(S, prompt)
     return S.turn
   }

@@ -79,7 +79,7 @@ const endBefore = (S: EngineState, signal: Signal, snapshot: Snapshot, record: S
   const key = keyOf(signal)
   if (turn === undefined || key === undefined || S.turnByKey.has(key) || turn.fence > record.fence) return
   const verdict = verdictOf(S, turn, snapshot)
-  if (verdict?._tag === "running") return
+  if (verdict?._tag === "running" || !isRead(S, turn, snapshot, record)) return
   if (verdict === undefined || verdict._tag === "unfinished") {
     // Without a judgement it has ended where its end was seen, before this work was, or where the agent never began it.
     const unknown = verdict === undefined && !turn.active && record.turns.includes(turn.key)
@@ -101,7 +101,8 @@ const beginOwn = (S: EngineState, signal: Signal, snapshot: Snapshot, record: Sn
 
 /** False: the agent has to be asked again, about what it was not asked yet. */
 const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record: SnapshotRecord): boolean => {
-  if (!isJudged(S, turn, snapshot, record)) return false
+  // Of a prompt that joined the turn since the agent was not asked: its end is the turn's.
+  if (!isRead(S, turn, snapshot, record)) return false
   const verdict = verdictOf(S, turn, snapshot)
   if (verdict !== undefined && verdict._tag !== "unfinished" && verdict._tag !== "running") {
     addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
@@ -121,8 +122,6 @@ const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record:
     if (turn.interrupt === undefined && turn.endedBy <= record.fence) turn.settleAt = undefined
     return true
   }
-  // Of a prompt that joined the turn the agent was not asked: its end is the turn's.
-  if (!isRead(S, turn, snapshot, record)) return false
   // The agent is idle and the turn is not finished.
   addEvidence(S, turn, "snapshot", describe(verdict, snapshot))
   if (record.resync || turn.settleAt !== undefined || turn.interrupt?.sent === true || turn.idleSnapshots >= 1) {

@@ -243,7 +243,7 @@ const close = (S: EngineState, why: string): void => {
   if (S.phase === "closing" || S.phase === "closed") return
   S.phase = "closing"
   S.closing = { why, deadline: S.now + S.options.limits.close }
-  for (const prompt of [...S.queue.waiting]) prompts.withdrawForClose(S, prompt)
+  for (const prompt of S.queue.waiting.slice()) prompts.withdrawForClose(S, prompt)
   turns.interrupt(S, "host")
   if (!S.live) finish(S)
 }

@@ -54,7 +54,13 @@ export const mutants: ReadonlyArray<Mutant> = [
     mistake: "late evidence settles a turn again",
     engine: writing((event) =>
       event._tag === "Notice" && event.code === "lateEvidence" && event.turnId !== undefined
-        ? [{ ...event, _tag: "TurnSettled", turnId: event.turnId, outcome: { _tag: "interrupted", by: "provider" }, evidence: [] }]
+        ? [{
+          ...event,
+          _tag: "TurnSettled",
+          turnId: event.turnId,
+          outcome: { _tag: "interrupted", by: "provider" },
+          evidence: []
+        }]
         : [event]
     )
   },
@@ -83,7 +89,9 @@ export const mutants: ReadonlyArray<Mutant> = [
         const text = event.text.slice(0, Math.max(0, kept - event.offset))
         return text.length === 0 ? [] : [{ ...event, text }]
       }
-      return event._tag === "ItemCompleted" || event._tag === "ItemUpdated" ? [{ ...event, item: shortened(event.item) }] : [event]
+      return event._tag === "ItemCompleted" || event._tag === "ItemUpdated"
+        ? [{ ...event, item: shortened(event.item) }]
+        : [event]
     })
   },
   {
@@ -141,7 +149,9 @@ export const mutants: ReadonlyArray<Mutant> = [
           ...input,
           result: {
             ...input.result,
-            signals: input.result.signals.filter((signal) => signal._tag !== "item" || signal.item._tag === "userMessage")
+            signals: input.result.signals.filter((signal) =>
+              signal._tag !== "item" || signal.item._tag === "userMessage"
+            )
           }
         }
         : input
