@@ -67,7 +67,7 @@ export interface Figures {
 }
 
 /**
- * Milliseconds.
+ * Milliseconds: medians over the seconds in which it was measured, and the worst of all.
  *
  * @category models
  * @since 0.1.0
@@ -175,10 +175,10 @@ const throughput = (
     return rows
   })
 
-const latencyOf = (values: ReadonlyArray<number>): Latency => ({
-  p50: measure.quantile(values, 0.5),
-  p99: measure.quantile(values, 0.99),
-  max: measure.quantile(values, 1)
+const latencyOf = (seconds: ReadonlyArray<ReadonlyArray<number>>): Latency => ({
+  p50: measure.median(seconds.map((values) => measure.quantile(values, 0.5))),
+  p99: measure.median(seconds.map((values) => measure.quantile(values, 0.99))),
+  max: Math.max(...seconds.map((values) => measure.quantile(values, 1)))
 })
 
 const latencies = (
@@ -191,17 +191,21 @@ const latencies = (
     const [reader] = yield* host.open(1, cwd)
     if (reader === undefined) return []
     const control = bench.control(server.info)
-    const pace = { control, rate: options.rate, limit: options.seconds * 1000 + limit }
+    const pace = { control, rate: options.rate, count: options.rate, limit }
     const out: Array<Report["latency"][number]> = []
     for (const sessions of [1, options.sessions]) {
       if (sessions > 1) yield* host.open(sessions - 1, cwd)
       progress(`latency at ${options.rate} events/s, ${sessions} open`)
-      yield* reins.latency(reader, arrivals, { ...pace, count: options.rate })
-      const { added, whole } = yield* reins.latency(reader, arrivals, {
-        ...pace,
-        count: options.rate * options.seconds
+      const seconds: Array<reins.Latency> = []
+      for (let second = 0; second <= options.seconds; second++) {
+        const measured = yield* reins.latency(reader, arrivals, pace)
+        if (second > 0) seconds.push(measured)
+      }
+      out.push({
+        sessions,
+        added: latencyOf(seconds.map(({ added }) => added)),
+        whole: latencyOf(seconds.map(({ whole }) => whole))
       })
-      out.push({ sessions, added: latencyOf(added), whole: latencyOf(whole) })
     }
     return out
   })

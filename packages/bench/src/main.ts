@@ -42,9 +42,9 @@ const optionsOf = (args: ReadonlyArray<string>): Ingest.Options => {
   if (name !== "ingest" || others.length > 0) throw new Error(`There is no benchmark "${positionals.join(" ")}".`)
   const quick = values.quick === true
   return {
-    events: count(values.events, quick ? 20_000 : 100_000),
+    events: count(values.events, quick ? 10_000 : 100_000),
     rounds: count(values.rounds, quick ? 1 : 7),
-    sessions: count(values.sessions, quick ? 100 : 1_000),
+    sessions: count(values.sessions, quick ? 50 : 1_000),
     rate: 10_000,
     seconds: quick ? 1 : 10
   }

@@ -8,15 +8,12 @@ import { Effect, Layer } from "effect"
 import { existsSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { plain, render } from "../../../scripts/docs-tables.ts"
-import type { Block } from "./fixtures/docs/blocks.ts"
 import { blocks, pages, proseOf, root, textOf } from "./fixtures/docs/blocks.ts"
 import * as programs from "./fixtures/docs/programs.ts"
 import { respond } from "./fixtures/docs/scenario.ts"
 
 const of = (language: string) => blocks.filter((block) => block.language === language)
-const typescript = of("ts")
-/** Lines of a shell block that only name scripts of the workspace: this test is one of them. */
-const isNpm = (block: Block) => block.code.startsWith("npm ")
+const { isNpm, shells, typescript } = programs
 
 const cellsOf = (page: string, head: string): ReadonlyArray<string> => {
   const lines = textOf(page).split("\n")
@@ -30,7 +27,12 @@ const anchor = (heading: string) => heading.toLowerCase().replaceAll(/[^\w\- ]/g
 
 const anchorsOf = (page: string) => Array.from(proseOf(page).matchAll(/^#+ (.+)$/gm), (match) => anchor(match[1] ?? ""))
 
-layer(Layer.mergeAll(ScriptedModel.layer({ respond }), NodeServices.layer), {
+const Live = programs.layer.pipe(
+  Layer.provideMerge(ScriptedModel.layer({ respond })),
+  Layer.provideMerge(NodeServices.layer)
+)
+
+layer(Live, {
   excludeTestServices: true,
   timeout: "60 seconds"
 })("documentation", (it) => {
@@ -45,7 +47,6 @@ layer(Layer.mergeAll(ScriptedModel.layer({ respond }), NodeServices.layer), {
 
   it.effect("type-checks every program", () =>
     Effect.gen(function*() {
-      yield* programs.write(typescript)
       const result = yield* programs.run(`${root}node_modules/.bin/tsc`, ["-p", programs.generated], { cwd: root })
       assert.deepStrictEqual([result.code, result.stdout], [0, ""])
     }))
@@ -55,8 +56,8 @@ layer(Layer.mergeAll(ScriptedModel.layer({ respond }), NodeServices.layer), {
     if (all.length === 0) continue
     it.effect(`runs every program of ${page}, and it prints what the page says`, () =>
       Effect.gen(function*() {
-        yield* programs.write(typescript)
-        const results = yield* Effect.forEach(all, programs.program, { concurrency: 2 })
+        const { result } = yield* programs.Runs
+        const results = yield* Effect.forEach(all, result)
         assert.deepStrictEqual(
           results.map((result, index) => ({ place: all[index]?.place, ...result })),
           all.map((block) => ({ place: block.place, code: 0, stdout: block.output ?? "", stderr: "" }))
@@ -66,8 +67,8 @@ layer(Layer.mergeAll(ScriptedModel.layer({ respond }), NodeServices.layer), {
 
   it.effect("runs every shell block that calls reins", () =>
     Effect.gen(function*() {
-      const shells = of("sh").filter((block) => !isNpm(block))
-      const results = yield* Effect.forEach(shells, programs.shell, { concurrency: 2 })
+      const { result } = yield* programs.Runs
+      const results = yield* Effect.forEach(shells, result)
       assert.deepStrictEqual(
         results.map(({ code, stderr, stdout }, index) => ({
           place: shells[index]?.place,

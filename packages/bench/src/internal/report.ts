@@ -47,8 +47,8 @@ const table = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
   ).join("\n")
 }
 
-const ms = (value: number): string => `${value.toFixed(3)} ms`
-const line = ({ max, p50, p99 }: Latency): string => `p50 ${ms(p50)}, p99 ${ms(p99)}, max ${ms(max)}`
+const times = ({ max, p50, p99 }: Latency): ReadonlyArray<string> =>
+  [p50, p99, max].map((value) => `${value.toFixed(3)} ms`)
 
 /** The whole report. */
 export const render = ({ latency, options, rows }: Report): string =>
@@ -68,9 +68,16 @@ export const render = ({ latency, options, rows }: Report): string =>
       ...rows.map(cells)
     ]),
     "",
-    ...latency.flatMap(({ added, sessions, whole }) => [
-      `latency at ${options.rate.toLocaleString("en")} events/s, ${sessions.toLocaleString("en")} open, ` +
-      `arrival of the bytes to the reader: ${line(added)} (goal p99 < 1 ms)`,
-      `  the same from the server's write: ${line(whole)}`
+    `latency at ${
+      options.rate.toLocaleString("en")
+    } events/s, medians of ${options.seconds} seconds: from the arrival of ` +
+    `a frame's bytes in this process (goal p99 < 1 ms), and from the server's write`,
+    table([
+      ["", "arrival: p50", "p99", "worst", "write: p50", "p99", "worst"],
+      ...latency.map(({ added, sessions, whole }) => [
+        `${sessions.toLocaleString("en")} open`,
+        ...times(added),
+        ...times(whole)
+      ])
     ])
   ].join("\n")

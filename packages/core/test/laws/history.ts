@@ -274,7 +274,7 @@ const drain = (world: World): void => {
   const random = Random.make(7)
   world.agent.deaf = 0
   let timers = 0
-  for (let round = 0; round < 3_000; round++) {
+  for (let round = 0; round < 10_000; round++) {
     if (world.S.phase === "closed") return
     if (!world.connected) world.connect()
     if (world.mutedAt !== undefined) {
@@ -301,7 +301,7 @@ const drain = (world: World): void => {
     }
     // A tool may run for as long as it likes.
     if (++timers > 100) world.agent.hung = false
-    if (timers > 600)
+    if (timers > 3_000)
       throw new Violation(11, `timers go on for ever: turn ${world.S.turn?.id}, ${JSON.stringify(world.S.zombie)}`)
     world.advance(Math.max(0, due - world.now) + 10)
   }

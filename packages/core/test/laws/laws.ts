@@ -39,16 +39,18 @@ const turnOf = (world: World, turnId: string): SimTurn | undefined => {
 }
 
 /**
- * An agent that keeps messages and no turns cannot say, of what it did while nobody listened, where one turn ended and
- * the next began when a prompt came in between. There the truth about single turns is not asked for; all else is.
+ * An agent that keeps messages and no turns cannot say, of what it did while nobody listened or of a turn that ended
+ * without a word, where one turn ended and the next began when a prompt came in between; nor whose step answers two
+ * prompts that two clients sent into one turn. There the truth about single turns is not asked for; all else is.
  */
 const isHazy = (world: World): boolean => {
   if (world.hazy !== undefined) return world.hazy
   const { agent, config, log } = world
   const gap = () =>
-    world.slept || log.some(({ event }) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
+    world.slept || agent.turns.some(({ end }) => end._tag === "interrupted" && end.quietly) || log.some(({ event }) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
   const between = () => [...agent.prompts.values()].some((prompt) => prompt.foreign || prompt.arrivedIn !== undefined)
-  const hazy = config.kind === "opencode" && gap() && between()
+  const typed = config.canSteer && [...agent.prompts.values()].some((prompt) => prompt.foreign)
+  const hazy = config.kind === "opencode" && (typed || (gap() && between()))
   world.hazy = hazy
   return hazy
 }
@@ -327,7 +329,7 @@ export const texts: Law = (world) => {
       }
       const whole = truth.end === "completed" || truth.end === "failed" || truth.end === "declined"
       // An item that ended with its failed turn may have gone on at the agent.
-      const withTurn = event.status === "failed" && event.origin === "derived"
+      const withTurn = event.status === "failed" && event.origin !== "native"
       const certain = event.status !== "interrupted" && whole && !withTurn
       if (certain ? text !== truth.text : !truth.text.startsWith(text) && !cut(truth.text, text)) {
         return `${event.itemId} (${event.status}) is ${JSON.stringify(text)}, and the agent said ${

@@ -36,6 +36,10 @@ const status = (item: SimItem): ItemStatus | undefined => {
   }
 }
 
+/** What an agent that keeps its turns says of one. */
+const verdictOfTurn = (turn: SimTurn): TurnVerdict =>
+  turn.end._tag === "interrupted" ? { _tag: "interrupted", by: "provider" } : verdict(turn)
+
 /** What an agent that keeps no turns, only messages, says of the turn that one prompt began. */
 const verdictOfPrompt = (turn: SimTurn, key: string): TurnVerdict => {
   const answered = turn.answered.get(key)
@@ -140,7 +144,7 @@ export class Words {
       const turn = agent.turnByKey.get(key)
       if (turn === undefined) continue
       first = Math.min(first, turn.no)
-      if (request.turns.includes(key)) turns[key] = kind === "codex" ? verdict(turn) : verdictOfPrompt(turn, key)
+      if (request.turns.includes(key)) turns[key] = kind === "codex" ? verdictOfTurn(turn) : verdictOfPrompt(turn, key)
     }
     const signals: Array<Signal> = []
     for (const turn of agent.turns) {
@@ -266,7 +270,7 @@ export class Words {
         _tag: "turnEnded",
         turn: turn.native,
         fact: "turn/completed",
-        verdict: end._tag === "interrupted" ? { _tag: "interrupted", by: "provider" } : verdict(turn)
+        verdict: verdictOfTurn(turn)
       })
       return
     }

@@ -101,6 +101,7 @@ export const upsert = (S: EngineState, signal: ItemSignal, turn: TurnRecord | un
       return
     }
   } else if (record === undefined) {
+    if (S.doneItems.has(signal.key)) return
     record = start(S, signal.key, signal.item, turn, signal, 0)
   } else {
     const changed = !sameContent(record.content, signal.item)
@@ -185,6 +186,19 @@ export const closeTurn = (S: EngineState, turn: TurnRecord, status: ItemStatus):
       }
     }
     S.items.delete(key)
+    forget(S, key)
+  }
+}
+
+/** How many keys of completed items are remembered. */
+const rememberedItems = 8192
+
+const forget = (S: EngineState, key: string): void => {
+  S.doneItems.add(key)
+  if (S.doneItems.size <= rememberedItems) return
+  for (const oldest of S.doneItems) {
+    S.doneItems.delete(oldest)
+    return
   }
 }
 

@@ -29,7 +29,7 @@ const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled"
   if (prompt !== undefined) {
     if (prompts.isFinal(prompt.state)) {
       // Given up by us, taken by the agent into what runs now.
-      if (S.turn === undefined || S.turn.anchored === false || turns.isEnding(S)) return "settled"
+      if (S.reading !== undefined || S.turn?.anchored !== true || turns.isEnding(S)) return "settled"
       turns.alias(S, S.turn, key)
       return S.turn
     }
@@ -59,6 +59,11 @@ const heldIn = (S: EngineState, key: string | undefined): TurnRecord | "settled"
   return S.turnByKey.get(key) === S.turn ? S.turn : undefined
 }
 
+/** What is told beside the conversation: it needs no connection. */
+export const isBeside = (signal: Signal): boolean =>
+  signal._tag === "process" || signal._tag === "notice" || signal._tag === "silent" || signal._tag === "account" ||
+  signal._tag === "unrecognised" || signal._tag === "rateLimited" || signal._tag === "info" || signal._tag === "commands"
+
 /** One notice for each settled turn that the agent still talks about. */
 const late = (S: EngineState, key: string | undefined, what: string): void => {
   const turn = key === undefined ? undefined : S.turnByKey.get(key)
@@ -85,11 +90,12 @@ const isUnplaced = (S: EngineState, signal: Signal): boolean => {
   const prompt = S.promptByKey.get(key)
   if (prompt !== undefined && prompts.isFinal(prompt.state)) return false
   const turn = S.turn
-  if (
-    turn !== undefined && turn.key === S.inflight?.key && prompt === undefined &&
-    !(signal._tag === "turnStarted" && signal.prompt === turn.key)
-  ) {
-    turns.passOver(S, key)
+  const named = signal._tag === "turnStarted" && signal.prompt !== undefined
+    ? S.promptByKey.get(signal.prompt)
+    : prompt
+  if (turn !== undefined && turn.key === S.inflight?.key && named?.key !== turn.key) {
+    // Ours has not begun: work of others is passed over, another prompt of ours has its turn after this one.
+    if (named === undefined) turns.passOver(S, key)
     return true
   }
   return S.reading === undefined && (S.resyncing || turn?.anchored === false) &&

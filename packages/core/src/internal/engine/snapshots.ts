@@ -111,6 +111,7 @@ const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record:
   }
   if (snapshot.activity === "unknown") {
     turn.anchored = true
+    if (turn.settleAt !== undefined) turn.idleSnapshots++
     return true
   }
   if (snapshot.activity === "busy" || verdict?._tag === "running") {

@@ -259,6 +259,8 @@ export interface EngineState {
   /** A turn that we settled while the agent may still work on it: nothing new is sent until it stopped. */
   zombie: { probeAt: number; attempts: number } | undefined
   items: Map<string, ItemRecord>
+  /** Keys of the last items that were completed and forgotten: one that is told again is not new. */
+  readonly doneItems: Set<string>
   requests: Map<RequestId, RequestRecord>
   requestByKey: Map<string, RequestRecord>
   grants: Set<string>
@@ -306,6 +308,7 @@ export const make = (options: EngineOptions, policy: ApprovalPolicy): EngineStat
   settled: new Map(),
   zombie: undefined,
   items: new Map(),
+  doneItems: new Set(),
   requests: new Map(),
   requestByKey: new Map(),
   grants: new Set(),

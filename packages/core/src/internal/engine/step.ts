@@ -54,7 +54,12 @@ const handle = (S: EngineState, input: EngineInput): void => {
         S.snapshotWanted = true
         return
       }
-      for (const signal of input.signals) signals.apply(S, signal)
+      const connected = S.live || S.resyncing
+      for (const signal of input.signals) {
+        // After its loss a connection tells of its server still, of the conversation no more.
+        if (connected || signals.isBeside(signal)) signals.apply(S, signal)
+        else S.snapshotWanted = true
+      }
       return
     }
     case "opened": {

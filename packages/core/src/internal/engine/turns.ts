@@ -274,7 +274,7 @@ export const tick = (S: EngineState): void => {
     turn.settleAt = now + limits.settle
   }
   if (turn.settleAt !== undefined && turn.settleAt <= now) {
-    if (turn.active || turn.interrupt !== undefined || turn.error !== undefined) {
+    if (turn.active || turn.interrupt !== undefined || turn.error !== undefined || turn.idleSnapshots >= 3) {
       addEvidence(S, turn, "timer", "no snapshot in time; settled on what was seen")
       settleByEvidence(S, turn, undefined)
       return
