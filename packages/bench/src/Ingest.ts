@@ -34,6 +34,8 @@ export interface Options {
   readonly rate: number
   /** Seconds for which latency is measured. */
   readonly seconds: number
+  /** Milliseconds after which what has not come counts as lost. */
+  readonly limit: number
 }
 
 /**
@@ -91,9 +93,6 @@ export interface Report {
   readonly latency: ReadonlyArray<{ readonly sessions: number; readonly added: Latency; readonly whole: Latency }>
 }
 
-/** Milliseconds after which what has not come counts as lost. */
-const limit = 30_000
-
 const cwd = process.cwd()
 
 interface Kind {
@@ -116,7 +115,7 @@ const row = (
   progress: (line: string) => void
 ): Effect.Effect<Row, bench.BenchFailed> =>
   Effect.gen(function*() {
-    const load: Omit<Load, "sessions"> = { control, mode: kind.mode, count: options.events, limit }
+    const load: Omit<Load, "sessions"> = { control, mode: kind.mode, count: options.events, limit: options.limit }
     const speaking = kind.spread === true ? readers : readers.slice(0, 1)
     const samples: Record<"reins" | "sdk" | "bytes" | "json", Array<Sample>> = {
       reins: [],
@@ -124,7 +123,7 @@ const row = (
       bytes: [],
       json: []
     }
-    const sessions = yield* host.inTurns(speaking, control, limit, async (ids) => ids)
+    const sessions = yield* host.inTurns(speaking, control, options.limit, async (ids) => ids)
     // One round to warm up; then the contenders take turns, so that what disturbs the machine disturbs both.
     for (let round = 0; round <= options.rounds; round++) {
       const taken = {
@@ -191,7 +190,7 @@ const latencies = (
     const [reader] = yield* host.open(1, cwd)
     if (reader === undefined) return []
     const control = bench.control(server.info)
-    const pace = { control, rate: options.rate, count: options.rate, limit }
+    const pace = { control, rate: options.rate, count: options.rate, limit: options.limit }
     const out: Array<Report["latency"][number]> = []
     for (const sessions of [1, options.sessions]) {
       if (sessions > 1) yield* host.open(sessions - 1, cwd)

@@ -46,7 +46,8 @@ const optionsOf = (args: ReadonlyArray<string>): Ingest.Options => {
     rounds: count(values.rounds, quick ? 1 : 7),
     sessions: count(values.sessions, quick ? 50 : 1_000),
     rate: 10_000,
-    seconds: quick ? 1 : 10
+    seconds: quick ? 1 : 10,
+    limit: quick ? 10_000 : 60_000
   }
 }
 

@@ -109,8 +109,8 @@ interface Entry {
   readonly released: Deferred.Deferred<void>
 }
 
-/** How long a close waits for the last binding and the connection, beyond the close of the session itself. */
-const releaseGrace = 5_000
+/** How long `close` may take altogether, whatever the agent does. */
+const closeLimit = 5_000
 
 const millis = (input: Duration.Input | undefined, otherwise: number): number =>
   input === undefined ? otherwise : Duration.toMillis(Duration.fromInputUnsafe(input))
@@ -149,8 +149,7 @@ const make = (limits: Limits) =>
         )
       })
 
-    const released = (entry: Entry): Effect.Effect<void> =>
-      Effect.asVoid(Effect.timeoutOption(Deferred.await(entry.released), releaseGrace))
+    const released = (entry: Entry): Effect.Effect<void> => Deferred.await(entry.released)
 
     const begin = Effect.fnUntraced(function*(
       id: SessionId,
@@ -219,7 +218,8 @@ const make = (limits: Limits) =>
       return yield* begin(id, options, entry.scope).pipe(
         Effect.map((session): Session => ({
           ...session,
-          close: Effect.andThen(session.close, released(entry))
+          // The whole of it is bounded: a release that hangs goes on behind the caller.
+          close: Effect.andThen(session.close, released(entry)).pipe(Effect.timeoutOption(closeLimit), Effect.asVoid)
         })),
         starts.withPermit,
         Effect.onExit((exit) =>

@@ -33,7 +33,10 @@ export const reins = (
         }
       })
       const going = control.go()
-      const sample = await within(limit, "The last delta", reading)
+      const sample = await within(limit, "The last delta", reading).catch((cause: Error) => {
+        const laid = readers.reduce((length, reader) => length + reader.text.length, 0)
+        throw new Error(`${cause.message} ${laid} of ${texts.join("").length} characters came.`, { cause })
+      })
       await going
       return sample
     })

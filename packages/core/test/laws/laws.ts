@@ -47,7 +47,8 @@ const isHazy = (world: World): boolean => {
   if (world.hazy !== undefined) return world.hazy
   const { agent, config, log } = world
   const gap = () =>
-    world.slept || agent.turns.some(({ end }) => end._tag === "interrupted" && end.quietly) || log.some(({ event }) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
+    world.slept || agent.turns.some(({ end }) => end._tag === "interrupted" && end.quietly) ||
+    log.some(({ event }) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
   const between = () => [...agent.prompts.values()].some((prompt) => prompt.foreign || prompt.arrivedIn !== undefined)
   const typed = config.canSteer && [...agent.prompts.values()].some((prompt) => prompt.foreign)
   const hazy = config.kind === "opencode" && (typed || (gap() && between()))

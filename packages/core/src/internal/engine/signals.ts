@@ -62,7 +62,8 @@ const heldIn = (S: EngineState, key: string | undefined): TurnRecord | "settled"
 /** What is told beside the conversation: it needs no connection. */
 export const isBeside = (signal: Signal): boolean =>
   signal._tag === "process" || signal._tag === "notice" || signal._tag === "silent" || signal._tag === "account" ||
-  signal._tag === "unrecognised" || signal._tag === "rateLimited" || signal._tag === "info" || signal._tag === "commands"
+  signal._tag === "unrecognised" || signal._tag === "rateLimited" || signal._tag === "info" ||
+  signal._tag === "commands"
 
 /** One notice for each settled turn that the agent still talks about. */
 const late = (S: EngineState, key: string | undefined, what: string): void => {
@@ -96,6 +97,7 @@ const isUnplaced = (S: EngineState, signal: Signal): boolean => {
   if (turn !== undefined && turn.key === S.inflight?.key && named?.key !== turn.key) {
     // Ours has not begun: work of others is passed over, another prompt of ours has its turn after this one.
     if (named === undefined) turns.passOver(S, key)
+    else S.promptByKey.set(key, named)
     return true
   }
   return S.reading === undefined && (S.resyncing || turn?.anchored === false) &&
@@ -157,6 +159,7 @@ export const apply = (S: EngineState, signal: Signal): void => {
       return
     }
     case "turnStarted": {
+      if (turns.isOther(S, signal.turn) && S.turn !== undefined) turns.settleByEvidence(S, S.turn, undefined)
       if (signal.prompt !== undefined) {
         const prompt = S.promptByKey.get(signal.prompt)
         if (prompt !== undefined && !prompts.isFinal(prompt.state)) {
@@ -165,7 +168,10 @@ export const apply = (S: EngineState, signal: Signal): void => {
         }
       }
       const turn = turnOf(S, signal.turn)
-      if (turn !== undefined && turn !== "settled") turns.working(S, turn)
+      if (turn !== undefined && turn !== "settled") {
+        turn.named ??= signal.turn
+        turns.working(S, turn)
+      }
       return
     }
     case "turnProgress": {

@@ -82,7 +82,8 @@ const endBefore = (S: EngineState, signal: Signal, snapshot: Snapshot, record: S
   if (verdict?._tag === "running" || !isRead(S, turn, snapshot, record)) return
   if (verdict === undefined || verdict._tag === "unfinished") {
     // Without a judgement it has ended where its end was seen, before this work was, or where the agent never began it.
-    const unknown = verdict === undefined && !turn.active && record.turns.includes(turn.key)
+    const unknown = (signal._tag === "turnStarted" && turns.isOther(S, signal.turn)) ||
+      (verdict === undefined && !turn.active && record.turns.includes(turn.key))
     if (!unknown && turn.settleAt === undefined && turn.cancelledBy === undefined) return
   }
   addEvidence(S, turn, "snapshot", describe(verdict, snapshot))

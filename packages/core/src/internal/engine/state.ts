@@ -114,6 +114,8 @@ export interface TurnRecord {
   error: ErrorInfo | undefined
   /** The agent was seen to stop; settles when confirmed or at this time. */
   settleAt: number | undefined
+  /** The agent's own name of the turn, where it names turns. */
+  named: string | undefined
   /** The verdict of the protocol's own terminal frame. */
   heard: TurnVerdict | undefined
   /** The input that showed its end; an older snapshot does not gainsay it. */

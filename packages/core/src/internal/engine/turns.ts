@@ -47,6 +47,7 @@ const make = (S: EngineState, key: string, id: string): TurnRecord => ({
   finish: undefined,
   error: undefined,
   settleAt: undefined,
+  named: undefined,
   heard: undefined,
   endedBy: 0,
   idleSnapshots: 0,
@@ -220,6 +221,10 @@ export const ended = (
   turn.settleAt ??= S.now + S.options.limits.settle
   S.snapshotWanted = true
 }
+
+/** The agent itself names another turn than the open one: that one has ended, whether its end was seen or not. */
+export const isOther = (S: EngineState, key: string): boolean =>
+  S.turn?.named !== undefined && S.turn.named !== key && !S.turnByKey.has(key)
 
 /** The agent was seen to stop, which is not confirmed yet. */
 export const isEnding = (S: EngineState): boolean => S.turn?.settleAt !== undefined && S.reading === undefined

@@ -202,7 +202,7 @@ export class ProtocolError extends Schema.TaggedError<ProtocolError>()("Protocol
     return say(`The exchange with the agent went wrong${where}`, this)
   }
   get advice(): string {
-    return "Record a wire tape of the session and report it together with the version of the agent."
+    return "Check the version of the agent against the tested one; if it matches, report this together with the excerpt."
   }
   get retryable(): boolean {
     return false
