@@ -1,0 +1,215 @@
+/** What becomes of a session when its connection breaks, its agent falls silent or its host sleeps. */
+import { assert, describe, it } from "@effect/vitest"
+import * as AgentError from "@reins/core/AgentError"
+import { Clock, Effect, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import * as Hand from "./fixtures/handProvider.ts"
+import { open, request, until, withHand } from "./fixtures/sessions.ts"
+
+describe("a connection", () => {
+  it.effect("that is lost mid-text is made again and the text is whole in the end, nothing doubled", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.snapshot = () =>
+          Effect.succeed({
+            ...Hand.idle,
+            activity: "busy",
+            prompts: { [key]: "taken" },
+            turns: { [key]: { _tag: "running" } }
+          })
+        hand.say(...Hand.begin(key, "Hello "))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        hand.cut()
+        yield* until(session, (event) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
+        yield* Effect.yieldNow
+        yield* TestClock.adjust("1 second")
+        yield* until(session, (event) => event._tag === "ConnectionChanged" && event.status._tag === "resynced")
+        const whole = Hand.answer(key, "Hello big world").slice(3)
+        hand.say({ _tag: "delta", key: `${key}-text`, stream: "text", text: "rld" }, ...whole.slice(1))
+        assert.strictEqual((yield* turn.outcome)._tag, "completed")
+        const events = yield* until(session, (event) => event._tag === "TurnSettled")
+        let text = ""
+        for (const event of events) if (event._tag === "ItemDelta") text = text.slice(0, event.offset) + event.text
+        assert.strictEqual(text, "Hello big world")
+      })
+    ))
+
+  it.effect("that comes back to an agent which knows nothing of a finish: the turn is lost, the session usable", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.snapshot = () => Effect.succeed({ ...Hand.idle, turns: { [key]: { _tag: "unfinished" } } })
+        hand.say(...Hand.begin(key, "Hello "))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        hand.cut()
+        yield* Effect.yieldNow
+        yield* TestClock.adjust("1 second")
+        const outcome = yield* turn.outcome
+        assert.isTrue(outcome._tag === "lost" && outcome.error._tag === "TurnLost")
+        const next = yield* session.prompt("again")
+        yield* Effect.yieldNow
+        hand.say(...Hand.answer(hand.submissions[1]?.key ?? "", "fine"))
+        assert.strictEqual((yield* next.outcome)._tag, "completed")
+      })
+    ))
+
+  it.effect("that cannot be had gives the prompt an outcome instead of a wait for ever", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        hand.say(...Hand.begin(hand.submissions[0]?.key ?? "", "x"))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        hand.connect = Effect.fail(AgentError.make(new AgentError.NotInstalled({ binary: "hand", tried: [] })))
+        hand.cut()
+        yield* Effect.yieldNow
+        yield* TestClock.adjust("1 second")
+        const outcome = yield* turn.outcome
+        assert.isTrue(outcome._tag === "lost" && outcome.error._tag === "NotInstalled")
+      })
+    ))
+})
+
+describe("a window that reloads mid-text", () => {
+  it.effect("draws the view, goes on behind it, and ends with the full text", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.say(...Hand.begin(key, "Hello "))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        const view = yield* session.view
+        const drawn = view.items.find((item) => item.open)
+        assert.isTrue(drawn?.item._tag === "assistantMessage" && drawn.item.text === "Hello ")
+        hand.say(
+          { _tag: "delta", key: `${key}-text`, stream: "text", text: "wide " },
+          { _tag: "delta", key: `${key}-text`, stream: "text", text: "world" },
+          ...Hand.answer(key, "Hello wide world").slice(4)
+        )
+        const events = yield* session.events({ after: view.seq }).pipe(
+          Stream.takeUntil((event) => event._tag === "TurnSettled"),
+          Stream.runCollect
+        )
+        let text = "Hello "
+        for (const event of events) if (event._tag === "ItemDelta") text = text.slice(0, event.offset) + event.text
+        assert.strictEqual(text, "Hello wide world")
+        assert.deepStrictEqual([...events].flatMap((event) => "seq" in event ? [event.seq] : [])[0], view.seq + 1)
+      })
+    ))
+})
+
+describe("a turn whose connection was lost", () => {
+  it.effect("and that had finished meanwhile is completed, with what was missed told once", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.snapshot = () =>
+          Effect.succeed({
+            ...Hand.idle,
+            turns: { [key]: { _tag: "completed", stopReason: "endTurn" } },
+            signals: Hand.answer(key, "Hello world").slice(4, 6)
+          })
+        hand.say(...Hand.begin(key, "Hello "))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        hand.cut()
+        yield* Effect.yieldNow
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* turn.outcome, { _tag: "completed", stopReason: "endTurn" })
+        const events = yield* until(session, (event) => event._tag === "TurnSettled")
+        let text = ""
+        for (const event of events) if (event._tag === "ItemDelta") text = text.slice(0, event.offset) + event.text
+        assert.strictEqual(text, "Hello world")
+      })
+    ))
+})
+
+describe("silence", () => {
+  it.effect("is told after a minute, and ends the turn after ten when nothing says that the agent lives", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.snapshot = () => Effect.succeed({ ...Hand.idle, activity: "busy", turns: { [key]: { _tag: "running" } } })
+        hand.say(...Hand.begin(key, "Hello "))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        yield* TestClock.adjust("61 seconds")
+        assert.strictEqual((yield* session.view).turn?.state._tag, "silent")
+        hand.say({ _tag: "delta", key: `${key}-text`, stream: "text", text: "again" })
+        yield* Effect.yieldNow
+        yield* Effect.yieldNow
+        assert.strictEqual((yield* session.view).turn?.state._tag, "running")
+        hand.snapshot = () => Effect.succeed({ ...Hand.idle, activity: "busy", turns: { [key]: { _tag: "running" } } })
+        for (let minute = 0; minute < 11; minute++) yield* TestClock.adjust("1 minute")
+        assert.strictEqual(hand.interrupts > 0, true)
+        const outcome = yield* turn.outcome
+        assert.isTrue(outcome._tag === "failed" && outcome.error._tag === "UpstreamSilent")
+      })
+    ))
+
+  it.effect("of an agent that waits for an approval is no silence", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        yield* session.attach()
+        yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.say(...Hand.begin(key, "x"), request("r1", key))
+        yield* until(session, (event) => event._tag === "RequestOpened")
+        for (let minute = 0; minute < 30; minute++) yield* TestClock.adjust("1 minute")
+        assert.strictEqual(hand.interrupts, 0)
+        assert.strictEqual((yield* session.view).turn?.state._tag, "awaitingApproval")
+      })
+    ))
+
+  it.effect("because the machine slept starts a resync and interrupts nothing", () =>
+    Effect.gen(function*() {
+      // While a machine sleeps its timers stand still, and the wall clock does not.
+      let slept = 0
+      const inner = yield* Clock.Clock
+      const clock: Clock.Clock = {
+        ...inner,
+        sleep: (duration) => inner.sleep(duration),
+        currentTimeMillisUnsafe: () => inner.currentTimeMillisUnsafe() + slept,
+        currentTimeMillis: Effect.sync(() => inner.currentTimeMillisUnsafe() + slept)
+      }
+      yield* withHand((hand) =>
+        Effect.gen(function*() {
+          const session = yield* open()
+          yield* session.prompt("hello")
+          yield* Effect.yieldNow
+          const key = hand.submissions[0]?.key ?? ""
+          hand.snapshot = () =>
+            Effect.succeed({ ...Hand.idle, activity: "busy", turns: { [key]: { _tag: "running" } } })
+          hand.say(...Hand.begin(key, "x"))
+          yield* until(session, (event) => event._tag === "ItemDelta")
+          slept = 6 * 3_600_000
+          yield* TestClock.adjust("60 seconds")
+          const events = yield* until(
+            session,
+            (event) => event._tag === "ConnectionChanged" && event.status._tag === "resynced"
+          )
+          assert.isTrue([...events].some((event) => event._tag === "Notice" && event.code === "suspended"))
+          assert.strictEqual(hand.interrupts, 0)
+          assert.strictEqual((yield* session.view).turn?.state._tag, "running")
+          hand.say(...Hand.answer(key, "x").slice(4))
+          yield* session.quiescent
+        })
+      ).pipe(Effect.provideService(Clock.Clock, clock))
+    }))
+})
