@@ -8,7 +8,10 @@ import type { Socket } from "node:net"
 import type { Feed, Turn } from "./recording.ts"
 import * as recording from "./recording.ts"
 
-/** How frames are written: in HTTP chunks of 64 KiB, or each frame as an HTTP chunk of its own. */
+/**
+ * How frames are written: in HTTP chunks of 64 KiB, or each frame as an HTTP chunk of its own. One write carries 64 KiB
+ * both ways: with a write for each frame the writer is what is slow, and the slower a reader the less it is woken.
+ */
 export type Mode = "burst" | "frame"
 
 /** What `/bench/prepare` takes. */
@@ -55,17 +58,21 @@ const chunk = (body: Buffer | string): Buffer => {
 
 const send = (feed: Feed, frames: string): void => {
   const bytes = chunk(frames)
-  for (const socket of sockets[feed]) if (!pouring.has(socket)) socket.write(bytes)
+  for (const socket of sockets[feed]) {
+    const after = pouring.get(socket)
+    if (after === undefined) socket.write(bytes)
+    else after.push(bytes)
+  }
 }
 
-/** Sockets that are in the midst of a chunk: nothing else may be written to them. */
-const pouring = new Set<Socket>()
+/** Sockets to which prepared frames are being written, and what is to follow those. */
+const pouring = new Map<Socket, Array<Buffer>>()
 
-/** Writes as fast as the reader takes it, never more than one piece ahead of the socket's buffer. */
-const pour = (feed: Feed, bytes: Buffer): void => {
+/** Writes what was prepared as fast as the reader takes it. */
+const pour = ({ bytes, feed }: typeof prepared): void => {
   for (const socket of sockets[feed]) {
     let at = 0
-    pouring.add(socket)
+    pouring.set(socket, [])
     const more = (): void => {
       while (at < bytes.length) {
         const piece = bytes.subarray(at, at + burstSize)
@@ -75,6 +82,7 @@ const pour = (feed: Feed, bytes: Buffer): void => {
           return
         }
       }
+      for (const late of pouring.get(socket) ?? []) socket.write(late)
       pouring.delete(socket)
     }
     more()
@@ -98,20 +106,14 @@ const prepare = (options: Prepare): { readonly bytes: number } => {
       if (entry !== undefined) entry.text += recording.textOf(options.count, index, options.sessions.length)
     }
   }
-  let bytes: Buffer
-  let size = 0
-  if (options.mode === "frame") {
-    for (const frame of out) size += Buffer.byteLength(frame)
-    bytes = Buffer.concat(out.map(chunk))
-  } else {
-    const body = Buffer.from(out.join(""))
-    size = body.length
-    const chunks: Array<Buffer> = []
-    for (let at = 0; at < body.length; at += burstSize) chunks.push(chunk(body.subarray(at, at + burstSize)))
-    bytes = Buffer.concat(chunks)
+  const bodies: Array<Buffer> = []
+  if (options.mode === "frame") { for (const frame of out) bodies.push(Buffer.from(frame)) }
+  else {
+    const whole = Buffer.from(out.join(""))
+    for (let at = 0; at < whole.length; at += burstSize) bodies.push(whole.subarray(at, at + burstSize))
   }
-  prepared = { feed: options.feed, bytes }
-  return { bytes: size }
+  prepared = { feed: options.feed, bytes: Buffer.concat(bodies.map(chunk)) }
+  return { bytes: bodies.reduce((size, body) => size + body.length, 0) }
 }
 
 /** Writes one frame at each tick of the rate. It looks at the clock all the time: no timer is as fine as that. */
@@ -239,7 +241,7 @@ const route = (request: http.IncomingMessage, body: string): unknown => {
     case "/bench/prepare":
       return prepare(json())
     case "/bench/go":
-      setImmediate(() => pour(prepared.feed, prepared.bytes))
+      setImmediate(() => pour(prepared))
       return undefined
     case "/bench/paced":
       pace(json())

@@ -61,7 +61,7 @@ export const render = ({ latency, options, rows }: Report): string =>
     }, ` +
     `recording of OpenCode 1.18.33`,
     `${options.events.toLocaleString("en")} deltas a run over loopback SSE from another process; medians of ` +
-    `${options.rounds} runs that take turns in one process after a warm-up; every text compared with what was sent`,
+    `${options.rounds} runs that take turns in one process after a warm-up; writes of 64 KiB, a chunk is an HTTP chunk; every text compared`,
     "",
     table([
       ["events/s, CPU us/event", "Reins", "SDK", "floor: JSON", "floor: bytes", "rate to SDK", "CPU to SDK"],
