@@ -92,6 +92,7 @@ export interface Session {
   readonly provider: string
   readonly cwd: string
   readonly capabilities: Capabilities
+  /** Its changes end when the session has closed. */
   readonly state: SubscriptionRef.SubscriptionRef<SessionState>
   readonly view: Effect.Effect<SessionView>
   /**

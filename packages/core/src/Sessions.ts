@@ -3,11 +3,13 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
@@ -90,13 +92,13 @@ export class Sessions extends Context.Service<Sessions, {
   readonly openScoped: (options: OpenOptions) => Effect.Effect<Session, AgentError.AgentError, Scope.Scope>
   /** An open session; fails with `SessionNotFound` when none is open under this id. */
   readonly get: (id: SessionId) => Effect.Effect<Session, AgentError.AgentError>
-  /** All open sessions. */
+  /** All open sessions, without those that are still opening. */
   readonly opened: Effect.Effect<ReadonlyArray<Session>>
   /** What is stored of all sessions, open or not, newest first. */
   readonly list: Effect.Effect<ReadonlyArray<Binding>, AgentError.AgentError>
   /** Closes a session and forgets it; the agent's own conversation stays. */
   readonly remove: (id: SessionId) => Effect.Effect<void, AgentError.AgentError>
-  /** Closes a session if it is open. */
+  /** Closes a session if it is open, and stops one that opens: who opens it gets `ConnectionLost`. */
   readonly close: (id: SessionId) => Effect.Effect<void>
   /** Waits until nothing is queued, running or on its way in any session. */
   readonly quiescent: Effect.Effect<void>
@@ -105,12 +107,19 @@ export class Sessions extends Context.Service<Sessions, {
 interface Entry {
   readonly session: Deferred.Deferred<Session, AgentError.AgentError>
   readonly scope: Scope.Closeable
-  /** Completes when nothing of the session is left: its place under the id is free again. */
+  /** Completes when its place under the id is free again: nothing of the session is left, or it would not go in time. */
   readonly released: Deferred.Deferred<void>
+  releasing: boolean
+  /** The session, once it stands. */
+  open: Session | undefined
+  /** The one who opened it was interrupted: others who wait for it open it themselves. */
+  abandoned: boolean
 }
 
-/** How long `close` may take altogether, whatever the agent does. */
-const closeLimit = 5_000
+/** How long the last binding and the connection of a session are waited for; then they go on alone. */
+const releaseLimit = 5_000
+/** What a close takes at most beyond the engine's own limit. */
+const closeGrace = 2_000
 
 const millis = (input: Duration.Input | undefined, otherwise: number): number =>
   input === undefined ? otherwise : Duration.toMillis(Duration.fromInputUnsafe(input))
@@ -138,18 +147,33 @@ const make = (limits: Limits) =>
     const realPath = links.realPath()
     const calls = { acknowledge: millis(limits.acknowledge, 30_000), call: millis(limits.call, 30_000) }
 
+    let stopped = false
+
     const release = (id: SessionId, entry: Entry): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        return Effect.ensuring(
-          Scope.close(entry.scope, Exit.void),
-          Effect.suspend(() => {
+      Effect.uninterruptible(Effect.suspend(() => {
+        if (entry.releasing) return Deferred.await(entry.released)
+        entry.releasing = true
+        return Effect.forkDetach(Scope.close(entry.scope, Exit.void), { startImmediately: true }).pipe(
+          Effect.flatMap((closing) => Effect.timeoutOption(Fiber.await(closing), releaseLimit)),
+          Effect.flatMap((exit) =>
+            Option.isSome(exit)
+              ? Effect.void
+              : Effect.logWarning("A session was left behind: its adapter did not let go of it in time.").pipe(
+                Effect.annotateLogs({ sessionId: id })
+              )
+          ),
+          Effect.ensuring(Effect.suspend(() => {
             if (entries.get(id) === entry) entries.delete(id)
             return Deferred.succeed(entry.released, undefined)
-          })
+          }))
         )
-      })
+      }))
 
-    const released = (entry: Entry): Effect.Effect<void> => Deferred.await(entry.released)
+    const notOpen = (id: SessionId) =>
+      AgentError.make(
+        new AgentError.SessionNotFound({ sessionId: id, description: "No session is open under this id." }),
+        { sessionId: id }
+      )
 
     const begin = Effect.fnUntraced(function*(
       id: SessionId,
@@ -195,81 +219,125 @@ const make = (limits: Limits) =>
       }).pipe(Scope.provide(scope))
     })
 
-    const open: Sessions["Service"]["open"] = Effect.fnUntraced(function*(
+    const open = Effect.fnUntraced(function*(
       options: OpenOptions
     ): Effect.fn.Return<Session, AgentError.AgentError> {
       const id = options.id ?? SessionId.make(yield* identifier.next("ses"))
-      const known = entries.get(id)
-      if (known !== undefined) {
-        const session = yield* Deferred.await(known.session)
-        const { phase } = SubscriptionRef.getUnsafe(session.state)
-        if (phase !== "closing" && phase !== "closed") return session
-        yield* session.close
-        return yield* open(options)
-      }
-      const entry: Entry = {
-        session: Deferred.makeUnsafe(),
-        scope: Scope.makeUnsafe(),
-        released: Deferred.makeUnsafe()
-      }
-      entries.set(id, entry)
-      // The opening goes on when the one who asked for it is interrupted only if others wait for it: it is cheap to
-      // say that nobody else does, so an interrupt takes the half-open session back.
-      return yield* begin(id, options, entry.scope).pipe(
-        Effect.map((session): Session => ({
-          ...session,
-          // The whole of it is bounded: a release that hangs goes on behind the caller.
-          close: Effect.andThen(session.close, released(entry)).pipe(Effect.timeoutOption(closeLimit), Effect.asVoid)
-        })),
-        starts.withPermit,
-        Effect.onExit((exit) =>
-          Exit.isSuccess(exit)
-            ? Effect.andThen(
-              Deferred.done(entry.session, exit),
-              // When the session closes by itself, its fibers and its place in the map go too.
-              exit.value.closed.pipe(Effect.andThen(release(id, entry)), Effect.forkDetach)
+      // Nothing may come between an entry and what takes it back.
+      return yield* Effect.uninterruptibleMask((restore) => {
+        if (stopped) {
+          return Effect.fail(AgentError.make(
+            new AgentError.Unavailable({ target: "sessions", description: "The host has stopped its sessions." }),
+            { sessionId: id }
+          ))
+        }
+        const known = entries.get(id)
+        if (known !== undefined) return restore(join(id, known, options))
+        const entry: Entry = {
+          session: Deferred.makeUnsafe(),
+          scope: Scope.makeUnsafe(),
+          released: Deferred.makeUnsafe(),
+          releasing: false,
+          open: undefined,
+          abandoned: false
+        }
+        entries.set(id, entry)
+        const opening = begin(id, options, entry.scope).pipe(
+          starts.withPermit,
+          Effect.raceFirst(Effect.andThen(Deferred.await(entry.released), openSession.closedWhileOpening(id)))
+        )
+        return restore(opening).pipe(
+          Effect.map((session): Session => ({
+            ...session,
+            // The whole of it is bounded: a release that hangs goes on behind the caller.
+            close: Effect.andThen(session.close, Deferred.await(entry.released)).pipe(
+              Effect.timeoutOption(engineLimits.close + closeGrace),
+              Effect.asVoid
             )
-            : Effect.andThen(
-              Deferred.failCause(entry.session, exit.cause),
+          })),
+          Effect.onExit((exit) => {
+            if (Exit.isSuccess(exit)) {
+              entry.open = exit.value
+              return Effect.andThen(
+                Deferred.done(entry.session, exit),
+                // When the session closes by itself, its fibers and its place in the map go too.
+                exit.value.closed.pipe(Effect.andThen(release(id, entry)), Effect.forkDetach)
+              )
+            }
+            // An interrupt takes the half-open session back, and reaches nobody but the one who was interrupted.
+            entry.abandoned = Cause.hasInterruptsOnly(exit.cause)
+            return Effect.andThen(
+              entry.abandoned ? Deferred.fail(entry.session, notOpen(id)) : Deferred.done(entry.session, exit),
               release(id, entry)
             )
+          })
         )
-      )
+      })
     }, Effect.withSpan("Sessions.open"))
+
+    /** Takes the session that is open, or opening, under the id; opens it anew when that one is gone or going. */
+    const join: (id: SessionId, known: Entry, options: OpenOptions) => Effect.Effect<Session, AgentError.AgentError> =
+      Effect.fnUntraced(function*(id, known, options) {
+        const exit = yield* Effect.exit(Deferred.await(known.session))
+        if (Exit.isFailure(exit) && !known.abandoned) return yield* exit
+        if (Exit.isSuccess(exit)) {
+          const { phase } = SubscriptionRef.getUnsafe(exit.value.state)
+          if (phase !== "closing" && phase !== "closed") return exit.value
+          yield* exit.value.close
+        }
+        if (Option.isNone(yield* Effect.timeoutOption(Deferred.await(known.released), 2 * releaseLimit))) {
+          return yield* AgentError.make(
+            new AgentError.SessionBusy({ holder: "its last opening, which does not end" }),
+            { sessionId: id }
+          )
+        }
+        return yield* open(options)
+      })
 
     const find = (id: SessionId): Effect.Effect<Session, AgentError.AgentError> =>
       Effect.suspend(() => {
         const entry = entries.get(id)
-        return entry === undefined
-          ? Effect.fail(AgentError.make(
-            new AgentError.SessionNotFound({ sessionId: id, description: "No session is open under this id." }),
-            { sessionId: id }
-          ))
-          : Deferred.await(entry.session)
+        return entry === undefined ? Effect.fail(notOpen(id)) : Deferred.await(entry.session)
       })
 
     const close = (id: SessionId): Effect.Effect<void> =>
-      find(id).pipe(Effect.flatMap((session) => session.close), Effect.ignore)
+      Effect.suspend(() => {
+        const entry = entries.get(id)
+        if (entry === undefined) return Effect.void
+        return entry.open?.close ??
+          Effect.andThen(Effect.forkDetach(release(id, entry)), Deferred.await(entry.released))
+      })
 
-    const opened = Effect.suspend(() =>
-      Effect.forEach([...entries.values()], (entry) => Effect.option(Deferred.await(entry.session)))
-    ).pipe(Effect.map((all) => all.flatMap((session) => Option.isSome(session) ? [session.value] : [])))
-
-    yield* Effect.addFinalizer(() =>
-      Effect.forEach([...entries], ([id, entry]) => release(id, entry), { concurrency: "unbounded", discard: true })
+    const opened = Effect.sync(() =>
+      [...entries.values()].flatMap((entry) =>
+        entry.open === undefined || SubscriptionRef.getUnsafe(entry.open.state).phase === "closed" ? [] : [entry.open]
+      )
     )
+
+    yield* Effect.addFinalizer(() => {
+      stopped = true
+      return Effect.forEach([...entries], ([id, entry]) => release(id, entry), {
+        concurrency: "unbounded",
+        discard: true
+      })
+    })
 
     return Sessions.of({
       open,
-      openScoped: (options) => Effect.acquireRelease(open(options), (session) => session.close),
+      openScoped: (options) =>
+        Effect.acquireRelease(open(options), (session) => session.close, { interruptible: true }),
       get: find,
       opened,
       list: store.list,
       remove: (id) => Effect.andThen(close(id), store.remove(id)),
       close,
-      quiescent: Effect.flatMap(
-        opened,
-        Effect.forEach((session) => session.quiescent, { concurrency: "unbounded", discard: true })
+      quiescent: Effect.suspend(() =>
+        Effect.forEach(
+          [...entries.values()],
+          // One that opens is on its way; one that does not come to stand holds nothing.
+          (entry) => Effect.ignore(Effect.flatMap(Deferred.await(entry.session), (session) => session.quiescent)),
+          { concurrency: "unbounded", discard: true }
+        )
       )
     })
   })

@@ -12,6 +12,7 @@ import type { Connection, ConnectOptions, Model, Probe, Provider, Submission } f
 import type { Opened } from "@reins/core/SessionEvent"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Option from "effect/Option"
@@ -19,11 +20,14 @@ import * as Path from "effect/Path"
 import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as RcMap from "effect/RcMap"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as askRules from "./internal/askRules.ts"
 import type { NormaliserState } from "./internal/normalise.ts"
+import * as normalise from "./internal/normalise.ts"
 import * as snapshot from "./internal/snapshot.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
 import type * as OpenCodeClient from "./OpenCodeClient.ts"
+import type * as Wire from "./OpenCodeSchema.ts"
 import * as OpenCodeServer from "./OpenCodeServer.ts"
 
 /**
@@ -65,14 +69,14 @@ const capabilities: Capabilities.Capabilities = {
   subagents: true,
   usage: true,
   cost: true,
-  unasked: [
-    "the todo list of the conversation",
-    "in subagents: what the user's own configuration allows for an agent by name"
-  ]
+  unasked: ["the todo list of the conversation"]
 }
 
 /** Subagents whose messages a snapshot reads; the newest. */
 const maxChildren = 32
+
+/** Servers that are tried until one asks about all that the user's files allow. */
+const maxAsking = 3
 
 /** Conversations whose state outlives their connection. */
 const maxKnown = 2_048
@@ -129,12 +133,20 @@ export const make = (
     const path = yield* Path.Path
     const idleTimeToLive = options.idleTimeToLive ?? "5 minutes"
 
+    /** The server that a new session would get, by key. */
+    const newest = new Map<string, OpenCodeServer.OpenCodeServer>()
     const servers = yield* RcMap.make({
       idleTimeToLive,
       lookup: (key: string) =>
         OpenCodeServer.make(JSON.parse(key) as OpenCodeServer.Options).pipe(
           Effect.provideService(ChildProcessSpawner, spawner),
-          Effect.provideService(HttpClient.HttpClient, http)
+          Effect.provideService(HttpClient.HttpClient, http),
+          Effect.tap((server) =>
+            Effect.acquireRelease(
+              Effect.sync(() => newest.set(key, server)),
+              () => Effect.sync(() => newest.get(key) === server && newest.delete(key))
+            )
+          )
         )
     })
 
@@ -159,7 +171,7 @@ export const make = (
     const serverFor = Effect.fnUntraced(function*(
       cwd: string,
       env: Readonly<Record<string, string>> | undefined,
-      policy: ApprovalPolicy
+      ask: askRules.Extra | false
     ) {
       const binary = yield* find(cwd)
       const merged = { ...options.env, ...env }
@@ -168,23 +180,50 @@ export const make = (
         build: binary.key,
         env: Object.fromEntries(Object.entries(merged).toSorted(([a], [b]) => a < b ? -1 : 1)),
         startTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds")),
-        ask: !askRules.acceptsAll(policy)
+        ask
       }
       const name = JSON.stringify(key)
       const server = yield* RcMap.get(servers, name)
       // A server that could not be had, or that has read a configuration which does not work, is not kept for the next.
-      return { server, discard: RcMap.invalidate(servers, name) }
+      // Another session may have replaced it already.
+      const discard = Effect.suspend(() => newest.get(name) === server ? RcMap.invalidate(servers, name) : Effect.void)
+      return { server, discard }
+    })
+
+    /** A server that answers for the directory of a session, and how its agents are configured there. */
+    const prepare = Effect.fnUntraced(function*(session: ConnectOptions, ask: askRules.Extra | false) {
+      const { discard, server } = yield* serverFor(session.cwd, session.env, ask)
+      yield* server.listen(session.report)
+      const { client } = yield* server.live.pipe(Effect.tapError(() => discard))
+      // A broken configuration leaves the server healthy and every route of the directory failing.
+      const config = yield* client.config(session.cwd).pipe(
+        Effect.tapError((error) => error.reason._tag === "InvalidConfig" ? discard : Effect.void)
+      )
+      return { server, client, config }
+    })
+
+    /** One whose subagents ask about what the user's own files allow, too: only the server itself knows these files. */
+    const asking = Effect.fnUntraced(function*(session: ConnectOptions) {
+      let extra = askRules.noExtra
+      for (let attempt = 1;; attempt++) {
+        const scope = yield* Scope.fork(yield* Effect.scope)
+        const prepared = yield* prepare(session, extra).pipe(Scope.provide(scope))
+        const more = askRules.unasked(prepared.config, extra)
+        if (more === undefined) return prepared
+        if (attempt === maxAsking) {
+          return yield* AgentError.make(
+            new AgentError.InvalidConfig({ issue: "OpenCode could not be made to ask before its tools run." })
+          )
+        }
+        yield* Scope.close(scope, Exit.void)
+        extra = more
+      }
     })
 
     const connect = Effect.fnUntraced(function*(session: ConnectOptions) {
       yield* checkModel(session.model)
-      const { discard, server } = yield* serverFor(session.cwd, session.env, session.policy)
-      yield* server.listen(session.report)
-      const { client } = yield* server.live.pipe(Effect.tapError(() => discard))
-      // A broken configuration leaves the server healthy and every route of the directory failing.
-      yield* client.config(session.cwd).pipe(
-        Effect.tapError((error) => error.reason._tag === "InvalidConfig" ? discard : Effect.void)
-      )
+      const asks = !askRules.acceptsAll(session.policy)
+      const { client, server } = yield* asks ? asking(session) : prepare(session, false)
       let model = session.model
       let mode = session.mode
 
@@ -207,11 +246,12 @@ export const make = (
             })
           )
         ))
-        if (Option.isSome(yield* client.getSession(cursor.sessionID))) {
+        const found = yield* client.getSession(cursor.sessionID)
+        if (Option.isSome(found)) {
           how = { _tag: "resumed" }
           sessionID = cursor.sessionID
           children = (yield* client.children(sessionID)).map((child) => child.id)
-          yield* client.updateSession(sessionID, { permission: askRules.sessionRules(session.policy) })
+          yield* setRules(client, found.value, session.policy)
         } else if (session.recreate) {
           sessionID = (yield* created).id
           how = { _tag: "recreated", reason: `OpenCode does not know the conversation ${cursor.sessionID} any more.` }
@@ -220,23 +260,43 @@ export const make = (
         }
       }
       const before = known.get(sessionID)
-      const { signals, state } = yield* server.attach({
+      const { lose, signals, state } = yield* server.attach({
         root: sessionID,
         children,
         onLoop: Effect.ignore(client.abort(sessionID)),
         ...(before === undefined ? undefined : { after: before })
       })
       remember(sessionID, state)
+      // Of all that it knew only the open asks are of use to the next connection.
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          if (known.get(sessionID) !== state) return
+          if (state.asks.size === 0) known.delete(sessionID)
+          else known.set(sessionID, normalise.make({ sessionId: sessionID, after: state }))
+        })
+      )
 
-      const submit = (submission: Submission) => {
+      let mustAsk = asks
+      const submit = Effect.fnUntraced(function*(submission: Submission) {
+        if (mustAsk && !asks && !state.busy) {
+          // The subagents of this server do not ask: the conversation moves to one whose do.
+          const error = AgentError.make(
+            new AgentError.ConnectionLost({
+              target: "opencode serve",
+              description: "The policy asks now: the conversation moves to a server that asks."
+            })
+          )
+          yield* lose(error)
+          return yield* error
+        }
         const chosen = defaultModel(model)
-        return client.promptAsync(sessionID, {
+        yield* client.promptAsync(sessionID, {
           messageID: submission.key,
           parts: partsOf(submission.key, submission.input),
           ...(chosen === undefined ? undefined : { model: chosen }),
           ...(mode === undefined ? undefined : { agent: mode })
         })
-      }
+      })
 
       const connection: Connection = {
         how,
@@ -262,7 +322,9 @@ export const make = (
           model = change.model ?? model
           mode = change.mode ?? mode
           if (change.policy !== undefined) {
-            yield* client.updateSession(sessionID, { permission: askRules.sessionRules(change.policy) })
+            const found = yield* client.getSession(sessionID)
+            if (Option.isSome(found)) yield* setRules(client, found.value, change.policy)
+            mustAsk = !askRules.acceptsAll(change.policy)
           }
         })
       }
@@ -289,13 +351,25 @@ export const make = (
       ),
       models: ({ cwd }) =>
         Effect.scoped(Effect.gen(function*() {
-          const { server } = yield* serverFor(cwd, undefined, { rules: [], otherwise: { _tag: "ask" } })
+          const { server } = yield* serverFor(cwd, undefined, askRules.noExtra)
           const { client } = yield* server.live
           return (yield* client.models(cwd)) satisfies ReadonlyArray<Model>
         }))
     }
   })
 })
+
+/** Gives a conversation the rules of a policy, once: the agent appends them. */
+const setRules = (
+  client: OpenCodeServer.Live["client"],
+  session: Wire.Session,
+  policy: ApprovalPolicy
+): Effect.Effect<void, AgentError.AgentError> => {
+  const permission = askRules.sessionRules(policy)
+  return askRules.endsWith(session.permission, permission)
+    ? Effect.void
+    : Effect.asVoid(client.updateSession(session.id, { permission }))
+}
 
 /** The messages of the subagents that run now. */
 const childMessages = (client: OpenCodeServer.Live["client"], state: NormaliserState) =>

@@ -25,7 +25,8 @@ const variable = (name: string) =>
   Config.String(name).pipe(
     Config.option,
     Effect.orElseSucceed(() => Option.none<string>()),
-    Effect.map(Option.getOrUndefined)
+    // Set but empty is how a shell says "not set".
+    Effect.map((value) => Option.getOrUndefined(Option.filter(value, (text) => text !== "")))
   )
 
 /**

@@ -9,12 +9,13 @@
  */
 import * as AgentError from "@reins/core/AgentError"
 import type * as Provider from "@reins/core/Provider"
+import * as Redaction from "@reins/core/Redaction"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as errors from "./internal/errors.ts"
 import * as Wire from "./OpenCodeSchema.ts"
@@ -214,6 +215,12 @@ export const make = Effect.fnUntraced(function*(
       ? request
       : HttpClientRequest.basicAuth(request, options.username ?? "opencode", options.password)
 
+  // Tools inherit the password from the server, and may print it.
+  const withoutSecret = (body: string): string => {
+    const secret = options.password === undefined ? "" : Redacted.value(options.password)
+    return secret === "" ? body : body.replaceAll(secret, Redaction.replacement)
+  }
+
   const requestOf = (call: Call): HttpClientRequest.HttpClientRequest => {
     let request = authorise(HttpClientRequest.acceptJson(HttpClientRequest.make(call.method)(`${url}${call.path}`)))
     if (call.query !== undefined) request = HttpClientRequest.setUrlParams(request, call.query)
@@ -247,7 +254,7 @@ export const make = Effect.fnUntraced(function*(
     const { body, status, type } = yield* http.execute(requestOf(call)).pipe(
       Effect.flatMap((response) =>
         Effect.map(response.text, (body) => ({
-          body,
+          body: withoutSecret(body),
           status: response.status,
           type: response.headers["content-type"] ?? ""
         }))

@@ -113,6 +113,7 @@ export const Session = Schema.Struct({
   title: optional(Schema.String),
   agent: optional(Schema.String),
   version: optional(Schema.String),
+  permission: optional(Schema.Unknown),
   time: optional(Schema.Struct({ created: optional(Schema.Number), updated: optional(Schema.Number) }))
 })
 /**
@@ -431,7 +432,9 @@ export type Health = typeof Health.Type
 export const Config = Schema.Struct({
   model: optional(Schema.String),
   small_model: optional(Schema.String),
-  provider: optional(Loose)
+  provider: optional(Loose),
+  permission: optional(Schema.Unknown),
+  agent: optional(Schema.Unknown)
 })
 /**
  * What is read of the configuration.

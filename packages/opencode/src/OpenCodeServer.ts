@@ -11,7 +11,7 @@ import type { Signal } from "@reins/core/Signal"
 import * as EventStream from "@reins/transport/EventStream"
 import * as ServerProcess from "@reins/transport/ServerProcess"
 import * as Supervisor from "@reins/transport/Supervisor"
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -26,6 +26,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as askRules from "./internal/askRules.ts"
+import * as errors from "./internal/errors.ts"
 import { freePort } from "./internal/freePort.ts"
 import * as normalise from "./internal/normalise.ts"
 import type { Route } from "./internal/router.ts"
@@ -64,6 +65,19 @@ export interface Attach {
 }
 
 /**
+ * A session that receives its signals.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Attached {
+  readonly state: normalise.NormaliserState
+  readonly signals: Stream.Stream<Signal, AgentError.AgentError>
+  /** Ends the signals with an error, so that the session connects anew. */
+  readonly lose: (error: AgentError.AgentError) => Effect.Effect<void>
+}
+
+/**
  * A shared server.
  *
  * @category models
@@ -75,11 +89,7 @@ export interface OpenCodeServer {
   /** Hears the states of the process for as long as the scope lives. */
   readonly listen: (report: (signal: Signal) => void) => Effect.Effect<void, never, Scope.Scope>
   /** Receives the signals of a session tree for as long as the scope lives. */
-  readonly attach: (options: Attach) => Effect.Effect<
-    { readonly state: normalise.NormaliserState; readonly signals: Stream.Stream<Signal, AgentError.AgentError> },
-    AgentError.AgentError,
-    Scope.Scope
-  >
+  readonly attach: (options: Attach) => Effect.Effect<Attached, AgentError.AgentError, Scope.Scope>
 }
 
 /**
@@ -93,8 +103,11 @@ export interface Options {
   /** Added to the inherited environment. */
   readonly env: Readonly<Record<string, string>>
   readonly startTimeout: Duration.Input
-  /** Whether the agents of this server are made to ask; off only when the host's policy accepts everything. */
-  readonly ask: boolean
+  /**
+   * Whether the agents of this server are made to ask, and about what besides the usual; off only when the host's policy
+   * accepts everything.
+   */
+  readonly ask: askRules.Extra | false
 }
 
 interface Info {
@@ -179,9 +192,18 @@ export const make = Effect.fnUntraced(function*(
   }
   const inherited = yield* variable("OPENCODE_CONFIG_CONTENT")
   const content = options.env["OPENCODE_CONFIG_CONTENT"] ?? (inherited === "" ? undefined : inherited)
-  const config = options.ask ? askRules.askConfig(content) ?? content : content
-  const dataDirectory = options.env["XDG_DATA_HOME"] ?? options.env["HOME"] ??
-    (yield* variable("XDG_DATA_HOME")) + "|" + (yield* variable("HOME"))
+  const { ask } = options
+  const config = ask === false ? content : askRules.askConfig(content, ask) ?? content
+  const data = options.env["XDG_DATA_HOME"] ?? (yield* variable("XDG_DATA_HOME"))
+  const dataDirectory = data !== "" ? data : `${options.env["HOME"] ?? (yield* variable("HOME"))}/.local/share`
+
+  // Tools inherit the server's environment (measured on 1.18.33), so what they print may hold the password. It is
+  // hexadecimal, and so the same inside of JSON.
+  const word = Redacted.value(secret)
+  const withoutSecret = (events: ReadonlyArray<string>): ReadonlyArray<string> =>
+    events.some((data) => data.includes(word))
+      ? events.map((data) => data.replaceAll(word, Redaction.replacement))
+      : events
 
   /** Succeeds with the error where asking again would not help: something answers, but it is not this protocol. */
   const probe = (url: string) =>
@@ -202,6 +224,7 @@ export const make = Effect.fnUntraced(function*(
         OPENCODE_DISABLE_AUTOUPDATE: "1",
         ...options.env,
         ...(config === undefined ? undefined : { OPENCODE_CONFIG_CONTENT: config }),
+        ...(ask === false ? undefined : { OPENCODE_PERMISSION: askRules.askPermission(ask) }),
         OPENCODE_SERVER_PASSWORD: secret,
         OPENCODE_SERVER_USERNAME: undefined
       },
@@ -219,6 +242,7 @@ export const make = Effect.fnUntraced(function*(
     yield* started.stop
     return yield* started.info.failure
   }).pipe(
+    Effect.mapError(errors.ofExit),
     Effect.retry({
       times: startAttempts - 1,
       while: (error) => error.reason._tag === "ProcessExited" && transientStart.test(error.reason.stderrTail ?? "")
@@ -261,7 +285,7 @@ export const make = Effect.fnUntraced(function*(
     Stream.runForEach((signal) => {
       switch (signal._tag) {
         case "Data":
-          return Effect.sync(() => router.push(signal.events))
+          return Effect.sync(() => router.push(withoutSecret(signal.events)))
         case "Connected":
           return Effect.matchEffect(supervisor.current, {
             onFailure: drop,
@@ -344,6 +368,14 @@ export const make = Effect.fnUntraced(function*(
             router.remove(route)
             Queue.endUnsafe(route.queue)
           })
-      ).pipe(Effect.map((route) => ({ state: route.state, signals: Stream.fromQueue(route.queue) })))
+      ).pipe(Effect.map((route) => ({
+        state: route.state,
+        signals: Stream.fromQueue(route.queue),
+        lose: (error) =>
+          Effect.sync(() => {
+            router.remove(route)
+            Queue.failCauseUnsafe(route.queue, Cause.fail(error))
+          })
+      })))
   }
 })

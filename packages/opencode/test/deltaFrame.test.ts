@@ -81,6 +81,7 @@ describe("deltaFrame", () => {
       assert.isUndefined(deltaFrame.read(`${whole.slice(0, -1)},"more":{}}`))
       assert.isUndefined(deltaFrame.read(whole.slice(0, -1)))
       assert.isUndefined(deltaFrame.read(`${whole}}`))
+      assert.isUndefined(deltaFrame.read(`${whole.slice(0, -1)}]`))
     }
   })
 })

@@ -227,6 +227,36 @@ describe("normalise", () => {
     assert.strictEqual(verdict?._tag === "failed" ? verdict.error._tag : undefined, "AuthRequired")
   })
 
+  it("tells the changed files of the turn, once per change, although the session's own list stays empty", () => {
+    const state = running()
+    const summary = (...files: ReadonlyArray<string>) =>
+      event("message.updated", {
+        info: {
+          id: "msg_u",
+          sessionID: "ses_root",
+          role: "user",
+          summary: { diffs: files.map((file) => ({ file, patch: "+x", additions: 1, deletions: 0, status: "added" })) }
+        }
+      })
+    const empty = event("session.diff", { diff: [] })
+    const told = normalise.applyAll(state, [
+      empty,
+      summary(),
+      summary("a"),
+      empty,
+      summary("a"),
+      summary("a", "b"),
+      event("session.status", { status: { type: "idle" } }),
+      empty,
+      summary("b"),
+      summary()
+    ])
+    assert.deepStrictEqual(
+      only(told, "diff").map(({ files, turn }) => [turn, files.map((file) => file.path).join()]),
+      [["msg_u", "a"], ["msg_u", "a,b"], [undefined, "b"], [undefined, ""]]
+    )
+  })
+
   it("reads the session, the parent and the payload of a frame", () => {
     const created = {
       type: "session.created",

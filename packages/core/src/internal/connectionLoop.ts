@@ -2,12 +2,14 @@
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Random from "effect/Random"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as AgentError from "../AgentError.ts"
 import type { Connection } from "../Provider.ts"
+import { errorOf } from "./driver.ts"
 import type { Driver } from "./driver.ts"
 
 const base = 250
@@ -18,6 +20,10 @@ const patience = 6
 const unavailableRetry = 30_000
 /** A connection that lived shorter than this counts as a failed attempt. */
 const shortLived = 1_000
+/** Adapters have limits of their own for a start (60 s), a handshake (30 s) and a conversation (120 s); this is the last. */
+const connectLimit = 240_000
+/** How long a connection is waited for that is being released; then it goes on alone. */
+const releaseLimit = 5_000
 
 /** Reasons that another attempt will not change. */
 const hopeless = new Set([
@@ -54,13 +60,19 @@ export const run = (options: LoopOptions): Effect.Effect<void> =>
     let generation = 0
     let failures = 0
 
-    /** One connection from its beginning to its loss. Fails only if it could not be had. */
-    const once = Effect.gen(function*() {
+    /** One connection from its beginning to its loss; fails if it could not be had. */
+    const live = Effect.gen(function*() {
       const connection = yield* options.connect.pipe(
-        Effect.catchDefect((defect) => Effect.fail(AgentError.fromUnknown(defect)))
+        Effect.timeoutOrElse({
+          duration: connectLimit,
+          orElse: () =>
+            Effect.fail(AgentError.make(
+              new AgentError.StartTimeout({ command: S.options.provider, waited: connectLimit })
+            ))
+        })
       )
+      if (generation === 0) yield* options.onFirst(connection)
       generation++
-      if (generation === 1) yield* options.onFirst(connection)
       driver.connection = connection
       const since = yield* Clock.currentTimeMillis
       Latch.closeUnsafe(driver.reconnect)
@@ -72,15 +84,14 @@ export const run = (options: LoopOptions): Effect.Effect<void> =>
       }])
       yield* Deferred.succeed(options.first, connection)
       const error = yield* Effect.raceFirst(
-        connection.signals.pipe(
-          Stream.runForEachArray((signals) =>
-            Effect.sync(() => driver.dispatch([{ _tag: "signals", generation: current, signals }]))
-          ),
-          Effect.match({
-            onSuccess: () => closedByAgent(S.options.provider),
-            onFailure: (error) => error
-          }),
-          Effect.catchDefect((defect) => Effect.succeed(AgentError.fromUnknown(defect)))
+        Effect.suspend(() =>
+          Stream.runForEachArray(connection.signals, (signals) =>
+            Effect.sync(() => driver.dispatch([{ _tag: "signals", generation: current, signals }])))
+        ).pipe(
+          Effect.as(closedByAgent(S.options.provider)),
+          Effect.catchCause((cause) =>
+            Effect.succeed(errorOf(cause, S.options.provider))
+          )
         ),
         Effect.as(driver.reconnect.await, replaced(S.options.provider))
       )
@@ -88,42 +99,47 @@ export const run = (options: LoopOptions): Effect.Effect<void> =>
       // A connection that dies as soon as it stands must not make a hot loop.
       failures = (yield* Clock.currentTimeMillis) - since < shortLived ? failures + 1 : 0
       driver.dispatch([{ _tag: "lost", generation: current, error: AgentError.toInfo(error) }])
-    }).pipe(
-      Effect.scoped,
-      Effect.ensuring(Effect.sync(() => {
+      return { error, stood: true }
+    })
+
+    /** What ended a connection, or kept it from being made. Its release is waited for, but not for ever. */
+    const once = Effect.acquireUseRelease(
+      Scope.make(),
+      (scope) =>
+        live.pipe(
+          Scope.provide(scope),
+          Effect.catchCause((cause) => Effect.succeed({ error: errorOf(cause, S.options.provider), stood: false }))
+        ),
+      (scope, exit) => {
         driver.connection = undefined
-      }))
+        return Effect.forkDetach(Scope.close(scope, exit), { startImmediately: true }).pipe(
+          Effect.flatMap((closing) => Effect.timeoutOption(Fiber.await(closing), releaseLimit))
+        )
+      }
     )
 
     driver.dispatch([{ _tag: "connecting" }])
     while (S.phase !== "closed") {
-      const error = yield* once.pipe(Effect.match({ onSuccess: () => undefined, onFailure: (error) => error }))
-      if (error !== undefined) {
-        if (generation === 0) {
-          yield* Deferred.fail(options.first, error)
-          return
-        }
-        failures++
-        if (hopeless.has(error.reason._tag) || failures >= patience) {
-          driver.dispatch([{ _tag: "unavailable", error: AgentError.toInfo(error) }])
-          Latch.closeUnsafe(options.demand)
-          yield* Effect.raceFirst(options.demand.await, Effect.sleep(error.retryAfter ?? unavailableRetry))
-          failures = 0
-          driver.dispatch([{ _tag: "connecting" }])
-          continue
-        }
+      const { error, stood } = yield* once
+      if (generation === 0) {
+        yield* Deferred.fail(options.first, error)
+        return
+      }
+      if (!stood) failures++
+      if ((!stood && hopeless.has(error.reason._tag)) || failures >= patience) {
+        driver.dispatch([{ _tag: "unavailable", error: AgentError.toInfo(error) }])
+        Latch.closeUnsafe(options.demand)
+        yield* Effect.raceFirst(options.demand.await, Effect.sleep(error.retryAfter ?? unavailableRetry))
+        failures = 0
+        driver.dispatch([{ _tag: "connecting" }])
+        continue
       }
       const random = yield* Random.Random
       const wait = failures === 0 ? 0 : Math.round(
         Math.min(cap, base * 2 ** (failures - 1)) * (0.75 + random.nextDoubleUnsafe() * 0.5)
       )
       if (wait > 0) {
-        driver.dispatch([{
-          _tag: "retrying",
-          attempt: failures,
-          in: wait,
-          error: AgentError.toInfo(error ?? closedByAgent(S.options.provider))
-        }])
+        driver.dispatch([{ _tag: "retrying", attempt: failures, in: wait, error: AgentError.toInfo(error) }])
         yield* Effect.sleep(wait)
       } else driver.dispatch([{ _tag: "connecting" }])
     }

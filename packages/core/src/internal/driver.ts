@@ -2,11 +2,13 @@
  * Runs the engine of one session: feeds it, keeps its log, carries out its commands, wakes it when time is due.
  * `dispatch` is synchronous, so that a host's command has taken effect when it returns.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Latch from "effect/Latch"
+import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -33,6 +35,8 @@ export interface CallLimits {
 export interface PromptWaiter {
   readonly receipt: Deferred.Deferred<Receipt>
   readonly outcome: Deferred.Deferred<PromptOutcome>
+  /** The seq of the event that told the outcome. */
+  toldAt: number | undefined
 }
 
 export interface Driver {
@@ -43,6 +47,13 @@ export interface Driver {
   readonly dispatch: (inputs: ReadonlyArray<EngineInput>) => void
   readonly waiters: Map<PromptId, PromptWaiter>
   readonly quiescent: Effect.Effect<void>
+  /** A call to the agent, bounded; a defect in the adapter is an error like another. */
+  readonly callOn: <A>(
+    connection: Connection,
+    effect: (connection: Connection) => Effect.Effect<A, AgentError.AgentError>,
+    limit: number,
+    what: string
+  ) => Effect.Effect<A, AgentError.AgentError>
   /** The connection in use; undefined while there is none. */
   connection: Connection | undefined
   /** Ask for the connection to be replaced. */
@@ -67,6 +78,14 @@ const noConnection = (provider: string) =>
     new AgentError.ConnectionLost({ target: provider, description: "There is no connection to the agent." })
   )
 
+/** The error for whatever an adapter ends with: its own, a defect, or an interrupt that did not come from us. */
+export const errorOf = (cause: Cause.Cause<unknown>, provider: string): AgentError.AgentError =>
+  Cause.hasInterruptsOnly(cause)
+    ? AgentError.make(
+      new AgentError.ConnectionLost({ target: provider, description: "The adapter gave the call up." })
+    )
+    : AgentError.fromUnknown(cause)
+
 export const make = (options: {
   readonly state: EngineState
   readonly limits: CallLimits
@@ -89,6 +108,58 @@ export const make = (options: {
     let sleepingUntil: number | undefined
     let pending: Array<EngineInput> | undefined
     let shown = sessionView.state(S)
+    /** Those who wait are told when all inputs were taken: they may run, and dispatch, in the very call that tells. */
+    const told: Array<() => void> = []
+    let telling = false
+
+    const tell = (): void => {
+      if (telling) return
+      telling = true
+      try {
+        for (let next = told.shift(); next !== undefined; next = told.shift()) next()
+      } finally {
+        telling = false
+      }
+    }
+
+    const settleReceipt = (waiter: PromptWaiter, receipt: Receipt): void => {
+      told.push(() => Deferred.doneUnsafe(waiter.receipt, Effect.succeed(receipt)))
+    }
+
+    const settleOutcome = (waiter: PromptWaiter, outcome: PromptOutcome, seq: number): void => {
+      waiter.toldAt = seq
+      told.push(() => Deferred.doneUnsafe(waiter.outcome, Effect.succeed(outcome)))
+    }
+
+    const show = (): void => {
+      const next = sessionView.state(S)
+      if (sessionView.sameState(shown, next)) return
+      shown = next
+      told.push(() => Effect.runFork(SubscriptionRef.set(summary, next)))
+    }
+
+    const resumeIdle = (): void => {
+      for (const resume of idle) told.push(resume)
+      idle.clear()
+    }
+
+    /** Nothing comes after this: whoever still waits for a prompt is told, and every stream ends. */
+    const end = (why: string, receipt: Receipt, outcome: PromptOutcome): void => {
+      for (const waiter of waiters.values()) {
+        settleReceipt(waiter, receipt)
+        settleOutcome(waiter, { _tag: "notRun", receipt }, S.seq)
+      }
+      waiters.clear()
+      for (const list of byTurn.values()) {
+        for (const waiter of list) settleOutcome(waiter, outcome, S.seq)
+      }
+      byTurn.clear()
+      EventLog.end(log)
+      show()
+      resumeIdle()
+      told.push(() => Effect.runFork(PubSub.shutdown(summary.pubsub)))
+      told.push(() => Deferred.doneUnsafe(finished, Effect.succeed(why)))
+    }
 
     const observe = (event: DurableEvent): void => {
       if (event._tag === "PromptChanged" && isFinal(event.state)) {
@@ -96,12 +167,11 @@ export const make = (options: {
         if (waiter !== undefined) {
           waiters.delete(event.promptId)
           const receipt = event.state as Receipt
-          Deferred.doneUnsafe(waiter.receipt, Effect.succeed(receipt))
-          if (receipt._tag !== "consumed") {
-            Deferred.doneUnsafe(waiter.outcome, Effect.succeed({ _tag: "notRun", receipt }))
-          } else {
+          settleReceipt(waiter, receipt)
+          if (receipt._tag !== "consumed") settleOutcome(waiter, { _tag: "notRun", receipt }, event.seq ?? S.seq)
+          else {
             const outcome = outcomes.get(receipt.turnId)
-            if (outcome !== undefined) Deferred.doneUnsafe(waiter.outcome, Effect.succeed(outcome))
+            if (outcome !== undefined) settleOutcome(waiter, outcome, event.seq ?? S.seq)
             else {
               const list = byTurn.get(receipt.turnId)
               if (list === undefined) byTurn.set(receipt.turnId, [waiter])
@@ -119,19 +189,20 @@ export const make = (options: {
         }
         const list = byTurn.get(event.turnId)
         byTurn.delete(event.turnId)
-        for (const waiter of list ?? []) Deferred.doneUnsafe(waiter.outcome, Effect.succeed(event.outcome))
+        for (const waiter of list ?? []) settleOutcome(waiter, event.outcome, event.seq ?? S.seq)
       }
       options.onDurable(event)
     }
 
-    const dispatch = (inputs: ReadonlyArray<EngineInput>): void => {
+    /** `due`: a time that has certainly come, whatever the wall clock says. */
+    const take = (inputs: ReadonlyArray<EngineInput>, due: number): void => {
       if (pending !== undefined) {
         for (const input of inputs) pending.push(input)
         return
       }
       pending = []
       try {
-        step(S, inputs, clock.currentTimeMillisUnsafe())
+        step(S, inputs, Math.max(due, clock.currentTimeMillisUnsafe()))
         flush()
         while (pending.length > 0) {
           const more: Array<EngineInput> = pending
@@ -144,7 +215,10 @@ export const make = (options: {
       } finally {
         pending = undefined
       }
+      tell()
     }
+
+    const dispatch = (inputs: ReadonlyArray<EngineInput>): void => take(inputs, 0)
 
     /** A bug of ours must not become a wait for ever: everybody who waits is told, and the session ends. */
     const crash = (defect: unknown): void => {
@@ -153,21 +227,8 @@ export const make = (options: {
       S.wakeAt = undefined
       S.events = []
       S.commands = []
-      const receipt: Receipt = { _tag: "failed", error }
-      for (const waiter of waiters.values()) {
-        Deferred.doneUnsafe(waiter.receipt, Effect.succeed(receipt))
-        Deferred.doneUnsafe(waiter.outcome, Effect.succeed({ _tag: "notRun", receipt }))
-      }
-      waiters.clear()
-      for (const list of byTurn.values()) {
-        for (const waiter of list) Deferred.doneUnsafe(waiter.outcome, Effect.succeed({ _tag: "failed", error }))
-      }
-      byTurn.clear()
-      for (const resume of idle) resume()
-      idle.clear()
-      EventLog.end(log)
-      Deferred.doneUnsafe(finished, Effect.succeed("a defect of the session engine"))
       run(Effect.logError("A session ended by a defect of its engine.", defect))
+      end("a defect of the session engine", { _tag: "failed", error }, { _tag: "failed", error })
     }
 
     const flush = (): void => {
@@ -188,22 +249,28 @@ export const make = (options: {
         for (const command of commands) carryOut(command)
       }
       if (durable) {
-        const next = sessionView.state(S)
-        if (!sessionView.sameState(shown, next)) {
-          shown = next
-          run(SubscriptionRef.set(summary, next))
-        }
-        if (idle.size > 0 && sessionView.isQuiescent(S)) {
-          const resumes = [...idle]
-          idle.clear()
-          for (const resume of resumes) resume()
-        }
+        show()
+        if (idle.size > 0 && sessionView.isQuiescent(S)) resumeIdle()
       }
       const wakeAt = S.wakeAt
       if (wakeAt !== undefined && (sleepingUntil === undefined || wakeAt < sleepingUntil)) Latch.openUnsafe(wake)
     }
 
-    /** A call to the agent, bounded; a defect in the adapter is an error like another. */
+    const callOn: Driver["callOn"] = (connection, effect, limit, what) =>
+      Effect.suspend(() => effect(connection)).pipe(
+        Effect.timeoutOrElse({
+          duration: limit,
+          orElse: () =>
+            Effect.fail(AgentError.make(
+              new AgentError.ConnectionLost({
+                target: S.options.provider,
+                description: `The agent did not answer ${what} within ${limit} ms.`
+              })
+            ))
+        }),
+        Effect.catchCause((cause) => Effect.fail(errorOf(cause, S.options.provider)))
+      )
+
     const call = <A>(
       effect: (connection: Connection) => Effect.Effect<A, AgentError.AgentError>,
       limit: number,
@@ -211,20 +278,9 @@ export const make = (options: {
     ): Effect.Effect<A, AgentError.AgentError> =>
       Effect.suspend(() => {
         const connection = driver.connection
-        if (connection === undefined) return Effect.fail(noConnection(S.options.provider))
-        return effect(connection).pipe(
-          Effect.timeoutOrElse({
-            duration: limit,
-            orElse: () =>
-              Effect.fail(AgentError.make(
-                new AgentError.ConnectionLost({
-                  target: S.options.provider,
-                  description: `The agent did not answer ${what} within ${limit} ms.`
-                })
-              ))
-          }),
-          Effect.catchDefect((defect) => Effect.fail(AgentError.fromUnknown(defect)))
-        )
+        return connection === undefined
+          ? Effect.fail(noConnection(S.options.provider))
+          : callOn(connection, effect, limit, what)
       })
 
     const infoOf = (error: AgentError.AgentError) => AgentError.toInfo(error)
@@ -314,8 +370,11 @@ export const make = (options: {
           return
         }
         case "finished": {
-          EventLog.end(log)
-          Deferred.doneUnsafe(finished, Effect.succeed(S.closing?.why ?? "closed"))
+          end(
+            S.closing?.why ?? "closed",
+            { _tag: "returned", reason: "The session was closed." },
+            { _tag: "interrupted", by: "host" }
+          )
           return
         }
       }
@@ -338,6 +397,7 @@ export const make = (options: {
           idle.delete(done)
         })
       }),
+      callOn,
       connection: undefined,
       reconnect: Latch.makeUnsafe(false),
       finished
@@ -353,7 +413,8 @@ export const make = (options: {
           yield* wake.await
           continue
         }
-        const wait = due - clock.currentTimeMillisUnsafe()
+        // Waits are measured from the engine's own time, which a clock that is set back does not turn back.
+        const wait = due - Math.max(S.now, clock.currentTimeMillisUnsafe())
         if (wait > 0) {
           const early = yield* Effect.raceFirst(
             Effect.as(Effect.sleep(wait), false),
@@ -362,9 +423,9 @@ export const make = (options: {
           if (early) continue
         }
         sleepingUntil = undefined
-        dispatch([{ _tag: "tick" }])
+        take([{ _tag: "tick" }], due)
         // A time that stays due after its tick must not spin.
-        if (S.wakeAt !== undefined && S.wakeAt <= clock.currentTimeMillisUnsafe()) yield* Effect.sleep(10)
+        if (S.wakeAt !== undefined && S.wakeAt <= S.now) yield* Effect.sleep(10)
       }
     }).pipe(Effect.forkScoped)
 

@@ -18,7 +18,7 @@ import type { Receipt } from "../Prompt.ts"
 import * as Prompt from "../Prompt.ts"
 import type { Connection, ProviderInstance } from "../Provider.ts"
 import type { PromptHandle, Session } from "../Session.ts"
-import type { DurableEvent, SessionEvent } from "../SessionEvent.ts"
+import type { DurableEvent, Lagged, SessionEvent } from "../SessionEvent.ts"
 import type { PromptOutcome } from "../Turn.ts"
 import * as connectionLoop from "./connectionLoop.ts"
 import * as driverModule from "./driver.ts"
@@ -52,6 +52,19 @@ const closeGrace = 2_000
 
 const unsupported = (provider: string, operation: string) =>
   AgentError.make(new AgentError.Unsupported({ operation, provider }), { provider })
+
+/** What the one who opens a session is told when somebody closes it meanwhile. */
+export const closedWhileOpening = (
+  sessionId: SessionId,
+  provider?: string
+): Effect.Effect<never, AgentError.AgentError> =>
+  Effect.fail(AgentError.make(
+    new AgentError.ConnectionLost({
+      target: provider ?? sessionId,
+      description: "The session was closed while it opened."
+    }),
+    { provider, sessionId }
+  ))
 
 export const open = (options: SessionOptions): Effect.Effect<Session, AgentError.AgentError, Scope.Scope> =>
   Effect.gen(function*() {
@@ -95,8 +108,16 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     const save = Effect.flatMap(binding, store.set)
     const changed = Latch.makeUnsafe(false)
 
+    const progress = (event: DurableEvent): void => {
+      try {
+        options.onProgress?.(event)
+      } catch (defect) {
+        Effect.runFork(Effect.logWarning("A listener to the opening of a session threw.", defect))
+      }
+    }
+
     const onDurable = (event: DurableEvent): void => {
-      if (S.generation === 0) options.onProgress?.(event)
+      if (S.generation === 0) progress(event)
       if (event._tag === "TurnSettled") lastOutcome = event.outcome._tag
       else if (event._tag === "TurnStarted") started = true
       else if (event._tag === "SessionInfo") title = event.title
@@ -112,8 +133,34 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     const report = (signal: Parameters<Parameters<ProviderInstance["connect"]>[0]["report"]>[0]): void =>
       driver.dispatch([{ _tag: "signals", generation: S.generation, signals: [signal] }])
 
-    const connect = Effect.suspend(() =>
-      provider.connect({
+    /** What the connection was made with may have changed meanwhile; a provider without `configure` hears at the next. */
+    const catchUp = (
+      connection: Connection,
+      used: { readonly model: string | undefined; readonly mode: string | undefined; readonly policy: ApprovalPolicy }
+    ): Effect.Effect<void, AgentError.AgentError> =>
+      Effect.suspend(() => {
+        const now = { model, mode, policy: S.policy }
+        if (connection.configure === undefined) return Effect.void
+        if (now.model === used.model && now.mode === used.mode && now.policy === used.policy) return Effect.void
+        return Effect.andThen(
+          driver.callOn(
+            connection,
+            (connection) =>
+              connection.configure?.({
+                ...(now.model === used.model || now.model === undefined ? undefined : { model: now.model }),
+                ...(now.mode === used.mode || now.mode === undefined ? undefined : { mode: now.mode }),
+                ...(now.policy === used.policy ? undefined : { policy: now.policy })
+              }) ?? Effect.void,
+            options.calls.call,
+            "a change of its settings"
+          ),
+          catchUp(connection, now)
+        )
+      })
+
+    const connect = Effect.suspend(() => {
+      const used = { model, mode, policy: S.policy }
+      return provider.connect({
         sessionId: options.id,
         cwd: options.cwd,
         recreate: cursor !== undefined,
@@ -124,12 +171,11 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
         ...(model === undefined ? undefined : { model }),
         ...(mode === undefined ? undefined : { mode }),
         ...(options.env === undefined ? undefined : { env: options.env })
-      })
-    ).pipe(Effect.tap((connection) =>
-      Effect.sync(() => {
+      }).pipe(Effect.tap((connection) => {
         cursor = connection.cursor
-      })
-    ))
+        return catchUp(connection, used)
+      }))
+    })
 
     const loop = yield* connectionLoop.run({
       driver,
@@ -147,7 +193,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     const writing = yield* Semaphore.make(1)
     const saveQuietly = save.pipe(
       writing.withPermit,
-      Effect.catch((error) => Effect.logWarning("The binding of a session could not be stored.", error.message)),
+      Effect.catchCause((cause) => Effect.logWarning("The binding of a session could not be stored.", cause)),
       Effect.annotateLogs(context)
     )
     yield* Effect.forever(Effect.andThen(
@@ -188,13 +234,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       Effect.mapError((error) => AgentError.withContext(error, context)),
       Effect.raceFirst(Effect.andThen(
         Deferred.await(driver.finished),
-        Effect.fail(AgentError.make(
-          new AgentError.ConnectionLost({
-            target: provider.id,
-            description: "The session was closed while it opened."
-          }),
-          context
-        ))
+        closedWhileOpening(options.id, provider.id)
       ))
     )
 
@@ -203,18 +243,21 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       context
     )
 
+    let attached = 0
     const events: Session["events"] = (read) => EventLog.read(driver.log, read)
 
     const prompt = (input: string | Prompt.PromptInput, how?: { readonly delivery?: Prompt.Delivery }) =>
       Effect.gen(function*() {
-        if (S.phase === "closing" || S.phase === "closed") return yield* closedError
         const value = Prompt.fromInput(input)
         const refused = refuses(provider, value)
-        if (refused !== undefined) return yield* AgentError.make(refused, context)
         const id = PromptId.make(yield* identifier.next("prm"))
         const receipt = yield* Deferred.make<Receipt>()
         const outcome = yield* Deferred.make<PromptOutcome>()
-        driver.waiters.set(id, { receipt, outcome })
+        // From here to the dispatch nothing else runs: what is accepted reaches an engine that still answers.
+        if (S.phase === "closing" || S.phase === "closed") return yield* closedError
+        if (refused !== undefined) return yield* AgentError.make(refused, context)
+        const waiter: driverModule.PromptWaiter = { receipt, outcome, toldAt: undefined }
+        driver.waiters.set(id, waiter)
         const after = S.seq
         driver.dispatch([{ _tag: "prompt", id, input: value, delivery: how?.delivery ?? "queue" }])
         Latch.openUnsafe(demand)
@@ -222,7 +265,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
           id,
           receipt: Deferred.await(receipt),
           outcome: Deferred.await(outcome),
-          events: promptEvents(events({ after }), id)
+          events: Stream.takeUntil(events({ after }), (event) => isPast(event, waiter.toldAt))
         }
         return handle
       })
@@ -271,6 +314,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
         }),
       configure: (change) =>
         Effect.gen(function*() {
+          if (S.phase === "closing" || S.phase === "closed") return yield* closedError
           if (change.model !== undefined && !provider.capabilities.setModel) {
             return yield* unsupported(provider.id, "changing the model")
           }
@@ -278,7 +322,14 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
             return yield* unsupported(provider.id, "changing the mode")
           }
           const connection = driver.connection
-          if (connection?.configure !== undefined) yield* connection.configure(change)
+          if (connection?.configure !== undefined) {
+            yield* driver.callOn(
+              connection,
+              (connection) => connection.configure?.(change) ?? Effect.void,
+              options.calls.call,
+              "a change of its settings"
+            )
+          }
           if (change.policy !== undefined) driver.dispatch([{ _tag: "policy", policy: change.policy }])
           if (change.model !== undefined || change.mode !== undefined) {
             model = change.model ?? model
@@ -292,8 +343,8 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
         }),
       attach: (attach) =>
         attach?.answers === false ? Effect.void : Effect.acquireRelease(
-          Effect.sync(() => driver.dispatch([{ _tag: "attached", count: S.attached + 1 }])),
-          () => Effect.sync(() => driver.dispatch([{ _tag: "attached", count: S.attached - 1 }]))
+          Effect.sync(() => driver.dispatch([{ _tag: "attached", count: ++attached }])),
+          () => Effect.sync(() => driver.dispatch([{ _tag: "attached", count: --attached }]))
         ),
       quiescent: driver.quiescent,
       close: close("closed by the host"),
@@ -326,16 +377,6 @@ const refuses = (
   return undefined
 }
 
-/** The events up to the one that tells the prompt's outcome. */
-const promptEvents = (events: ReturnType<Session["events"]>, id: PromptId): ReturnType<Session["events"]> =>
-  Stream.suspend(() => {
-    let turn: string | undefined
-    const isLast = (event: SessionEvent | { readonly _tag: "Lagged" }): boolean => {
-      if (event._tag === "PromptChanged" && event.promptId === id) {
-        if (event.state._tag === "consumed") turn = event.state.turnId
-        else return event.state._tag === "failed" || event.state._tag === "returned" || event.state._tag === "withdrawn"
-      }
-      return event._tag === "TurnSettled" && event.turnId === turn
-    }
-    return Stream.takeUntil(events, isLast)
-  })
+/** Whether a reader of events has come to the one with this `seq`, or past it. */
+const isPast = (event: SessionEvent | Lagged, seq: number | undefined): boolean =>
+  seq !== undefined && (event._tag === "Lagged" ? event.to : event._tag === "ItemDelta" ? 0 : event.seq ?? 0) >= seq

@@ -111,19 +111,23 @@ export const generate = (seed: number): History => {
     lossy: random.chance(15),
     blind: random.chance(5),
     policy: policies[policy],
-    canSteer: random.chance(70),
+    canSteer: random.chance(60),
     mergesLater: kind === "opencode" || random.chance(50),
     expiresAfter: random.chance(15) ? 20_000 : undefined,
     queue: random.chance(10) ? 2 : 1000
   }
   // Half of the histories have no losses: what goes wrong there is easier to see, and must never be blamed on one.
   const quiet = config.blind || random.chance(50)
+  // In half of them each call is answered, and in half nobody else types.
+  const reliable = random.chance(50)
+  const alone = random.chance(50)
   const length = 10 + random.below(90)
   const steps: Array<Step> = []
   while (steps.length < length) {
     const t = table[random.below(table.length)] ?? "work"
-    if (quiet && calm.has(t)) continue
-    steps.push({ t, a: random.below(1 << 30), b: random.below(1 << 30) })
+    if ((quiet && calm.has(t)) || (alone && t === "foreignPrompt")) continue
+    const b = random.below(1 << 30)
+    steps.push({ t, a: random.below(1 << 30), b: reliable && t === "call" ? 0 : b })
   }
   return { seed, config, policy, steps, closes: random.chance(50) }
 }

@@ -41,7 +41,8 @@ const turnOf = (world: World, turnId: string): SimTurn | undefined => {
 /**
  * An agent that keeps messages and no turns cannot say, of what it did while nobody listened or of a turn that ended
  * without a word, where one turn ended and the next began when a prompt came in between; nor whose step answers two
- * prompts that two clients sent into one turn. There the truth about single turns is not asked for; all else is.
+ * prompts that two clients sent into one turn. And where others type, an agent that does not answer when it is asked
+ * leaves the same open. There the truth about single turns is not asked for; all else is.
  */
 const isHazy = (world: World): boolean => {
   if (world.hazy !== undefined) return world.hazy
@@ -49,9 +50,13 @@ const isHazy = (world: World): boolean => {
   const gap = () =>
     world.slept || agent.turns.some(({ end }) => end._tag === "interrupted" && end.quietly) ||
     log.some(({ event }) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
-  const between = () => [...agent.prompts.values()].some((prompt) => prompt.foreign || prompt.arrivedIn !== undefined)
-  const typed = config.canSteer && [...agent.prompts.values()].some((prompt) => prompt.foreign)
-  const hazy = config.kind === "opencode" && (typed || (gap() && between()))
+  const between = () =>
+    (config.canSteer && agent.prompts.size > 1) ||
+    [...agent.prompts.values()].some((prompt) => prompt.foreign || prompt.arrivedIn !== undefined)
+  const foreign = [...agent.prompts.values()].some((prompt) => prompt.foreign)
+  const unheard = config.blind || world.failedCalls > 0
+  const hazy = (foreign && unheard) ||
+    (config.kind === "opencode" && ((foreign && config.canSteer) || ((gap() || unheard) && between())))
   world.hazy = hazy
   return hazy
 }
@@ -213,7 +218,8 @@ const untrue = (world: World, span: TurnSpan, outcome: TurnOutcome, truth: SimTu
     case "lost": {
       const wordless = truth?.end._tag === "crashed" || (truth?.end._tag === "interrupted" && truth.end.quietly)
       if (truth === undefined || wordless) return gap || lostBefore ? undefined : "nothing was lost"
-      if (lostBefore && (truth.end._tag === "interrupted" || world.failedCalls > 0)) return undefined
+      if (lostBefore && truth.end._tag === "interrupted") return undefined
+      if ((lostBefore || gap) && world.failedCalls > 0) return undefined
       if (world.unavailable.some((at) => overlaps(at, at))) return undefined
       if (lossy && gap) return undefined
       return "the agent can tell how it ended"

@@ -100,6 +100,6 @@ export const describe = (failure: Failure, options: VerifyOptions = {}): string 
     lines.push(`    > ${origin} ${JSON.stringify(rest)}${facts}`)
   }
   told(Number.POSITIVE_INFINITY)
-  if (lines.length > 45) lines.splice(32, lines.length - 45, "    …")
+  if (lines.length > 200) lines.splice(150, lines.length - 200, "    …")
   return [`law ${failure.law}: ${failure.message}`, HistoryModule.print(failure.history), ...lines].join("\n")
 }

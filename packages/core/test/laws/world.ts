@@ -371,7 +371,9 @@ export class World {
       // A time that stays due after its tick is looked at again 10 ms later.
       this.at(due <= this.now ? this.now + (ticks === 0 ? 0 : 10) : due)
       if (this.now > target) break
-      if (this.now - this.heard >= this.S.options.limits.silenceEnd && !this.agent.blocked) this.hindered = true
+      if (
+        this.now - this.heard >= this.S.options.limits.silenceEnd - this.S.options.limits.silence && !this.agent.blocked
+      ) this.hindered = true
       this.dispatch([{ _tag: "tick" }])
     }
     if (this.now < target) this.at(target)

@@ -4,6 +4,7 @@
  */
 import type * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as Predicate from "effect/Predicate"
+import * as jsonc from "./jsonc.ts"
 
 /** One rule of OpenCode; the last that matches wins. */
 export interface AskRule {
@@ -32,6 +33,17 @@ export const sessionRules = (policy: ApprovalPolicy.ApprovalPolicy): ReadonlyArr
       { permission: "*", pattern: "*", action: "ask" },
       ...harmless.map((permission) => ({ permission, pattern: "*", action: "allow" as const }))
     ]
+
+/** Whether a conversation's rules end with these already: OpenCode appends what it is given, every time. */
+export const endsWith = (rules: unknown, ours: ReadonlyArray<AskRule>): boolean => {
+  const there: ReadonlyArray<unknown> = Array.isArray(rules) ? rules : []
+  const from = there.length - ours.length
+  return from >= 0 && ours.every((rule, index) => {
+    const other = there[from + index]
+    return isObject(other) && other["permission"] === rule.permission && other["pattern"] === rule.pattern &&
+      other["action"] === rule.action
+  })
+}
 
 /**
  * Named one by one: where a user's file sets `*` first and `bash` after it, a merged `*` alone would keep its place
@@ -72,15 +84,66 @@ const overlay = (permission: unknown): Record<string, unknown> => {
   return { ...result, ...askAll }
 }
 
+/** What the user's own files allow besides `askAll`, turned into asks: by permission, and by agent and permission. */
+export interface Extra {
+  readonly permission: Readonly<Record<string, unknown>>
+  readonly agent: Readonly<Record<string, Readonly<Record<string, unknown>>>>
+}
+
+export const noExtra: Extra = { permission: {}, agent: {} }
+
+/** Each `allow` of a permission as `ask`; what it denies is left out, so that it stays denied. */
+const asking = (value: unknown): unknown => {
+  if (value === "allow") return "ask"
+  if (!isObject(value)) return undefined
+  const patterns = Object.entries(value).filter(([, action]) => action === "allow").map(([pattern]) => [pattern, "ask"])
+  return patterns.length === 0 ? undefined : Object.fromEntries(patterns)
+}
+
+const allowed = (permission: unknown): Record<string, unknown> => {
+  const rules = typeof permission === "string" ? { "*": permission } : isObject(permission) ? permission : {}
+  const found: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(rules)) {
+    const ask = asking(value)
+    if (ask !== undefined && askAll[key] !== "allow") found[key] = ask
+  }
+  return found
+}
+
+const merged = (base: unknown, over: unknown): unknown => {
+  if (!isObject(base) || !isObject(over)) return over
+  const result: Record<string, unknown> = { ...base }
+  for (const [key, value] of Object.entries(over)) result[key] = key in base ? merged(base[key], value) : value
+  return result
+}
+
+/**
+ * What an effective configuration (`GET /config`) still lets run unasked in subagents: permissions that the user's files
+ * name and ours do not, such as those of an MCP server, and the user's own agents. `undefined`: nothing.
+ */
+export const unasked = (
+  config: { readonly permission?: unknown; readonly agent?: unknown },
+  before: Extra
+): Extra | undefined => {
+  const permission = allowed(config.permission)
+  const agent: Record<string, Record<string, unknown>> = {}
+  for (const [name, value] of Object.entries(isObject(config.agent) ? config.agent : {})) {
+    const found = allowed(isObject(value) ? value["permission"] : undefined)
+    if (Object.keys(found).length > 0) agent[name] = found
+  }
+  if (Object.keys(permission).length === 0 && Object.keys(agent).length === 0) return undefined
+  return merged(before, { permission, agent }) as Extra
+}
+
 /**
  * The caller's `OPENCODE_CONFIG_CONTENT` with permissions that make every agent ask, subagents included. It is passed
  * by the environment: nothing is written into anybody's files. Rules appended by OpenCode's merge come last and win.
  */
-export const askConfig = (content: string | undefined): string | undefined => {
+export const askConfig = (content: string | undefined, extra: Extra = noExtra): string | undefined => {
   let config: unknown = {}
   if (content !== undefined && content.trim() !== "") {
     try {
-      config = JSON.parse(content)
+      config = jsonc.parse(content)
     } catch {
       // The agent itself reports what is wrong with it, with the place.
       return undefined
@@ -94,9 +157,18 @@ export const askConfig = (content: string | undefined): string | undefined => {
     const own = isObject(agent) ? agent : {}
     asking[name] = { ...own, permission: overlay(own["permission"]) }
   }
+  for (const [name, permission] of Object.entries(extra.agent)) {
+    asking[name] = merged(asking[name] ?? {}, { permission })
+  }
   return JSON.stringify({
     ...config,
-    permission: overlay(config["permission"]),
+    permission: merged(overlay(config["permission"]), extra.permission),
     agent: asking
   })
 }
+
+/**
+ * `OPENCODE_PERMISSION`, which OpenCode merges after all files: what the caller or an administrator set there would win
+ * over `askConfig` in subagents.
+ */
+export const askPermission = (extra: Extra = noExtra): string => JSON.stringify(merged(askAll, extra.permission))

@@ -136,8 +136,37 @@ export const configReason = (error: Wire.NamedError): AgentError.InvalidConfig |
   )
   return new AgentError.InvalidConfig({
     ...(data.path === undefined ? undefined : { file: data.path }),
-    issue: issues.length > 0 ? excerptOf(issues.join("; ")) : wordsOf(data.message ?? error.name)
+    issue: issues.length > 0 ? excerptOf(issues.join("; ")) : wordsOf(syntaxOf(data.message) ?? error.name)
   })
+}
+
+/** What is wrong with the syntax of a file, without the file itself, which the server repeats as a whole. */
+const syntaxOf = (message: string | undefined): string | undefined => {
+  const listed = /--- Errors ---\n([\s\S]*?)(?:--- End ---|$)/.exec(message ?? "")?.[1]
+  if (listed === undefined) return message
+  return listed.split("\n").filter((line) => /^\S.* at line \d+/.test(line)).slice(0, 20).join("; ") || "syntax error"
+}
+
+/** A server that ended because it cannot read its global configuration (measured on 1.18.33: it exits, and says so). */
+export const ofExit = (error: AgentError.AgentError): AgentError.AgentError => {
+  const { reason } = error
+  if (reason._tag !== "ProcessExited") return error
+  const said = reason.stderrTail ?? ""
+  const syntax = /Config file at (.+) is not valid JSON\(C\):([\s\S]*)/.exec(said)
+  if (syntax?.[1] !== undefined) {
+    return AgentError.make(
+      new AgentError.InvalidConfig({ file: syntax[1], issue: wordsOf(syntaxOf(syntax[2]) ?? "syntax error") }),
+      { provider: "opencode" }
+    )
+  }
+  const invalid = /Configuration is invalid at (.+?\.jsonc?)(?::[ ]*(.*))?(?:\n|$)((?:\u21b3.*(?:\n|$))*)/.exec(said)
+  if (invalid?.[1] === undefined) return error
+  const issues = (invalid[3] ?? "").split("\n").slice(0, 20).map((line) => line.replace(/^\u21b3\s*/, ""))
+  const issue = [invalid[2] ?? "", ...issues].filter((line) => line !== "").join("; ")
+  return AgentError.make(
+    new AgentError.InvalidConfig({ file: invalid[1], issue: excerptOf(issue) || "it is not valid" }),
+    { provider: "opencode" }
+  )
 }
 
 /**

@@ -2,7 +2,8 @@
 import type { Signal } from "@reins/core/Signal"
 import type { StopReason } from "@reins/core/Turn"
 import type { Usage } from "@reins/core/Usage"
-import type * as Wire from "../OpenCodeSchema.ts"
+import * as Schema from "effect/Schema"
+import * as Wire from "../OpenCodeSchema.ts"
 import * as errors from "./errors.ts"
 import * as items from "./items.ts"
 import type { ChildRecord, MessageRecord, NormaliserState, PartRecord, WireEvent } from "./state.ts"
@@ -131,6 +132,7 @@ export const seeMessage = (
   const first = !record.seen
   record.seen = true
   if (message.role !== "assistant") {
+    if (child === undefined) tellDiff(state, record, message, event, out)
     if (child === undefined || !first) return
     if (!child.started && child.path.length === 1) child.turn = state.turn
     record.turn = child.turn
@@ -169,6 +171,32 @@ export const seeMessage = (
     const repeats = message.error !== undefined && state.lastError === errors.messageOf(message.error)
     if (!repeats) out.push({ _tag: "turnError", turn, error: judgement.error })
   }
+}
+
+const decodeSummary = Schema.decodeUnknownOption(Schema.Struct({ diffs: Schema.Array(Wire.FileDiff) }))
+
+/** The files that a turn changed so far, which the server keeps at the user's message; in a git repository only. */
+export const tellDiff = (
+  state: NormaliserState,
+  record: MessageRecord,
+  message: Wire.Message,
+  event: WireEvent | undefined,
+  out: Array<Signal>
+): void => {
+  const summary = decodeSummary(message.summary)
+  if (summary._tag === "None") return
+  const files = items.diffOf(summary.value.diffs)
+  const key = `${message.id}${JSON.stringify(files)}`
+  if (key === state.diff || (files.length === 0 && !state.diff.startsWith(message.id))) return
+  state.diff = key
+  const turn = record.turn ?? record.id
+  out.push({
+    _tag: "diff",
+    files,
+    // The last one comes behind the end of the turn, and is told all the same.
+    ...(state.busy ? { turn } : undefined),
+    ...nativeOf(state, event, { session: message.sessionID, message: message.id })
+  })
 }
 
 /** A part of a user message: what makes the message a prompt, or shows that the server wrote it. */

@@ -347,7 +347,8 @@ const dispatch = (state: NormaliserState, id: string, event: WireEvent, out: Arr
       if (value === undefined || id !== state.sessionId) return
       const files = items.diffOf(value.diff)
       const key = JSON.stringify(files)
-      if (key === state.diff) return
+      // It stays empty while the diffs of the messages grow (measured on 1.18.33), and takes nothing back.
+      if (key === state.diff || (files.length === 0 && !state.diff.startsWith("["))) return
       state.diff = key
       out.push({ _tag: "diff", files, ...nativeOf(state, event, { session: id }) })
       return

@@ -33,6 +33,8 @@ export interface Router {
   /** Ends every route: the stream that fed them is gone. */
   readonly fail: (error: AgentError.AgentError) => void
   readonly size: () => number
+  /** Sessions that are routed, children included. */
+  readonly owned: () => number
 }
 
 const syncPayload = "\"payload\":{\"type\":\"sync\""
@@ -123,6 +125,7 @@ export const make = (options: {
       owners.clear()
       for (const route of all) Queue.failCauseUnsafe(route.queue, Cause.fail(error))
     },
-    size: () => routes.size
+    size: () => routes.size,
+    owned: () => owners.size
   }
 }

@@ -221,6 +221,7 @@ const tell = (telling: Telling, entry: Entry, context: { readonly turn?: string 
   if (info.role === "user") {
     if (info.sessionID !== state.sessionId) return
     if (!state.aliases.has(info.id)) out.push({ _tag: "prompt", key: info.id, ...context, ...native(undefined) })
+    messages.tellDiff(state, entry.record, info, undefined, out)
     for (const value of entry.parts) {
       if (value.type === "text" && value.part.synthetic !== true && value.part.ignored !== true) {
         push(value.part.id, items.ofUser(value.part))

@@ -68,6 +68,7 @@ export const accept = (
     calling: false,
     doubtAt: undefined,
     unknownSince: undefined,
+    heldAt: undefined,
     suspect: undefined,
     target: undefined
   }
@@ -77,14 +78,9 @@ export const accept = (
     change(S, prompt, { _tag: "returned", reason: "The session is closing." })
     return
   }
-  const turn = S.turn
-  if (
-    input.delivery === "steer" && S.options.canSteer && S.live && turn !== undefined &&
-    turn.interrupt === undefined && turn.cancelledBy === undefined && turn.settleAt === undefined
-  ) {
-    prompt.target = turn
-    S.steering.push(prompt)
-    submit(S, prompt, true)
+  const turn = input.delivery === "steer" ? steerable(S) : undefined
+  if (turn !== undefined) {
+    steer(S, prompt, turn)
     return
   }
   if (!PromptQueue.offer(S.queue, prompt)) {
@@ -93,6 +89,21 @@ export const accept = (
       error: invalid(S, `The prompt queue is full: ${S.queue.limit} prompts wait already.`)
     })
   }
+}
+
+/** The turn that a prompt can join now: one that the agent was seen at work on. */
+const steerable = (S: EngineState): TurnRecord | undefined => {
+  const turn = S.turn
+  return S.options.canSteer && S.live && turn !== undefined && turn.active && turn.interrupt === undefined &&
+      turn.cancelledBy === undefined && turn.settleAt === undefined
+    ? turn
+    : undefined
+}
+
+const steer = (S: EngineState, prompt: PromptRecord, turn: TurnRecord): void => {
+  prompt.target = turn
+  S.steering.push(prompt)
+  submit(S, prompt, true)
 }
 
 const submit = (S: EngineState, prompt: PromptRecord, steer: boolean): void => {
@@ -111,6 +122,15 @@ const submit = (S: EngineState, prompt: PromptRecord, steer: boolean): void => {
 
 /** Sends the next queued prompt when nothing else runs. */
 export const pump = (S: EngineState): void => {
+  const turn = S.phase === "open" && PromptQueue.size(S.queue) > 0 ? steerable(S) : undefined
+  if (turn !== undefined) {
+    // What was to join a turn that had not begun joins it now.
+    for (const prompt of S.queue.waiting.slice()) {
+      if (prompt.delivery !== "steer") continue
+      PromptQueue.remove(S.queue, prompt)
+      steer(S, prompt, turn)
+    }
+  }
   if (S.phase !== "open" || !S.live || S.resyncing) return
   if (S.turn !== undefined || S.inflight !== undefined || S.zombie !== undefined || S.steering.length > 0) return
   const next = PromptQueue.take(S.queue)
@@ -287,6 +307,23 @@ export const judged = (
         change(S, prompt, { _tag: "returned", reason: "The turn ended before the agent took the prompt." })
         return
       }
+      if (busy && S.turn === undefined) {
+        // The agent works on something that we do not follow any more: the prompt waits for it.
+        prompt.heldAt = undefined
+        prompt.doubtAt = S.now + S.options.limits.promptSeen
+        return
+      }
+      if (!busy && S.settledAt > prompt.fence) {
+        // A turn in which it may have waited has ended since, and nothing works on it: looked at once more.
+        prompt.heldAt ??= S.now
+        if (S.now - prompt.heldAt < S.options.limits.promptSeen) {
+          prompt.doubtAt = prompt.heldAt + S.options.limits.promptSeen
+          return
+        }
+        change(S, prompt, { _tag: "returned", reason: "The turn ended before the agent took the prompt." })
+        return
+      }
+      prompt.heldAt = undefined
       taken(S, prompt)
       return
     }

@@ -78,6 +78,8 @@ const endBefore = (S: EngineState, signal: Signal, snapshot: Snapshot, record: S
   const turn = S.turn
   const key = keyOf(signal)
   if (turn === undefined || key === undefined || S.turnByKey.has(key) || turn.fence > record.fence) return
+  // What comes before a prompt of ours that has not shown itself is not after its turn.
+  if (turn.key === S.inflight?.key) return
   const verdict = verdictOf(S, turn, snapshot)
   if (verdict?._tag === "running" || !isRead(S, turn, snapshot, record)) return
   if (verdict === undefined || verdict._tag === "unfinished") {
@@ -95,6 +97,8 @@ const beginOwn = (S: EngineState, signal: Signal, snapshot: Snapshot, record: Sn
   const key = keyOf(signal)
   const prompt = key === undefined || S.turnByKey.has(key) ? undefined : S.promptByKey.get(key)
   if (prompt?.key === undefined || prompt.calling || prompt.fence > record.fence) return
+  // Another prompt of ours, interrupted on its way, is judged first.
+  if (S.turn !== undefined && S.turn.key === S.inflight?.key && prompt !== S.inflight) return
   const verdict = snapshot.turns[prompt.key]
   if (snapshot.prompts[prompt.key] !== "taken" || verdict === undefined || verdict._tag === "unfinished") return
   prompts.begun(S, prompt)
@@ -116,9 +120,10 @@ const judgeTurn = (S: EngineState, turn: TurnRecord, snapshot: Snapshot, record:
     return true
   }
   if (snapshot.activity === "busy" || verdict?._tag === "running") {
-    turn.anchored = true
     turn.idleSnapshots = 0
     if (record.resync || verdict?._tag === "running") turn.active = true
+    // An agent that works works on this turn if it was seen to have begun it.
+    if (turn.active) turn.anchored = true
     // It goes on before our eyes: its end cannot have been missed.
     turn.gap = false
     if (turn.interrupt === undefined && turn.endedBy <= record.fence) turn.settleAt = undefined
@@ -178,6 +183,7 @@ export const arrived = (
   let whole = S.passedBy <= record.fence
   let judges = true
   let unplaced: string | undefined
+  let only: string | undefined
   for (const signal of snapshot.signals) {
     if (signal._tag === "turnEnded") continue
     endBefore(S, signal, snapshot, record)
@@ -191,6 +197,7 @@ export const arrived = (
     }
     if (unknown && unplaced !== undefined && key !== unplaced) {
       // What follows a prompt of ours is read when it is known what became of that one.
+      only = unplaced
       whole = false
       break
     }
@@ -203,6 +210,7 @@ export const arrived = (
   const busy = snapshot.activity === "busy"
   for (const prompt of judges ? [...prompts.open(S)] : []) {
     if (prompt.key === undefined || prompt.fence > record.fence || prompt.calling) continue
+    if (only !== undefined && prompt.key !== only) continue
     const fate = snapshot.prompts[prompt.key]
     if (fate === "held" && S.endedAt > record.fence) {
       // It was read while a turn held it that has ended since.

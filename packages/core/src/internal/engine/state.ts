@@ -77,6 +77,8 @@ export interface PromptRecord {
   doubtAt: number | undefined
   /** When a snapshot first could not tell what became of it. */
   unknownSince: number | undefined
+  /** When it was first found in the conversation with nothing at work on it, after a turn had ended. */
+  heldAt: number | undefined
   /** An error without identity that was seen while it was on its way. */
   suspect: ErrorInfo | undefined
   /** For a steered prompt: the turn that it was sent into. */
@@ -276,6 +278,8 @@ export interface EngineState {
   rereads: number
   /** The input that ended a turn last, other than a snapshot. */
   endedAt: number
+  /** The input that ended a turn last. */
+  settledAt: number
   snapshotRetryAt: number | undefined
   snapshotNo: number
   resyncing: boolean
@@ -320,6 +324,7 @@ export const make = (options: EngineOptions, policy: ApprovalPolicy): EngineStat
   passedBy: 0,
   rereads: 0,
   endedAt: 0,
+  settledAt: 0,
   snapshotRetryAt: undefined,
   snapshotNo: 0,
   resyncing: false,

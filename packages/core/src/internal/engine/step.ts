@@ -184,9 +184,12 @@ const lost = (S: EngineState, generation: number, error: ErrorInfo): void => {
 const unavailable = (S: EngineState, error: ErrorInfo): void => {
   S.live = false
   S.resyncing = false
-  S.zombie = undefined
   emit(S, { _tag: "ConnectionChanged", status: { _tag: "lost", error } })
   const turn = S.turn
+  // Should the agent be there after all, what it still does for us is stopped before anything new is sent.
+  if (turn !== undefined || prompts.open(S).length > 0) {
+    S.zombie = { probeAt: S.now + S.options.limits.interrupt, attempts: 0 }
+  }
   if (turn !== undefined) {
     addEvidence(S, turn, "connection", `provider unavailable: ${error._tag}`)
     turns.settle(

@@ -158,10 +158,13 @@ const itemStatus: { readonly [K in TurnOutcome["_tag"]]: ItemStatus } = {
 /** Settles the turn: items first, then requests, then prompts that it did not take, then the turn itself. */
 export const settle = (S: EngineState, turn: TurnRecord, outcome: TurnOutcome): void => {
   if (S.turn !== turn) return
-  items.closeTurn(S, turn, itemStatus[outcome._tag])
+  // What was still open when somebody stopped the turn is not known to be whole.
+  const stopped = outcome._tag === "completed" && turn.interrupt !== undefined
+  items.closeTurn(S, turn, stopped ? "interrupted" : itemStatus[outcome._tag])
   requests.teardown(S, turn, false)
   subagents.closeTurn(S, turn, outcome)
   S.turn = undefined
+  S.settledAt = S.inputNo
   if (S.reading === undefined) S.endedAt = S.inputNo
   S.settled.set(turn, { noticed: false })
   if (S.settled.size > remembered) {
