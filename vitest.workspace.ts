@@ -29,6 +29,7 @@ export default defineConfig({
       project("opencode", { timeout: 30_000 }),
       project("testing", { timeout: 30_000 }),
       project("cli", { timeout: 60_000 }),
+      project("reins", { timeout: 60_000 }),
       project("e2e", { timeout: 90_000, serial: true })
     ]
   }

@@ -80,6 +80,9 @@ export const opened = (S: EngineState, signal: RequestSignal, turn: TurnRecord |
     if (known.settledBy !== undefined && known.delivery === "failed") {
       if (known.attempts < 3) send(S, known, known.answer ?? { _tag: "cancel" })
       else known.retryAt ??= S.now + S.options.limits.silence
+    } else if (known.settledBy !== undefined && known.settledBy !== "provider" && known.delivery === "none") {
+      // Refused when its turn ended, and the agent still waits: the refusal did not arrive.
+      S.commands.push({ _tag: "refuse", signal: known.signal })
     }
     return
   }

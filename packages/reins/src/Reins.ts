@@ -1,0 +1,198 @@
+/**
+ * The way in: coding agents as promises and async iterables.
+ *
+ * Nothing of Effect is loaded before `Reins.create` has looked at the version of Node.
+ *
+ * @since 0.1.0
+ */
+import { complaint } from "./internal/nodeVersion.ts"
+import type { Approvals, DurableEvent, StoredSession } from "./Model.ts"
+import { ReinsError } from "./ReinsError.ts"
+import type { ReinsSession } from "./ReinsSession.ts"
+
+/**
+ * How OpenCode is found and run. Times are milliseconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface OpenCodeOptions {
+  /** Absolute path of the native binary. Default: `REINS_OPENCODE_BIN`, the nearest `node_modules`, `PATH`. */
+  readonly binary?: string
+  /** Environment variables for the servers, besides the inherited ones. */
+  readonly env?: Readonly<Record<string, string>>
+  /** From spawn to healthy. Default 60,000. */
+  readonly startTimeout?: number
+  /** How long a server is kept after its last session closed. Default 300,000. */
+  readonly idleTimeToLive?: number
+}
+
+/**
+ * OpenCode, as `Reins.openCode` gives it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface OpenCodeProvider {
+  readonly kind: "opencode"
+  readonly options: OpenCodeOptions
+}
+
+/**
+ * A `Provider` of `@reins/core`, for authors of adapters. It gets the platform of Node and nothing else.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AdapterProvider {
+  readonly kind: string
+  readonly make: (id: string) => object
+}
+
+/**
+ * What a host lists under `providers`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ReinsProvider = OpenCodeProvider | AdapterProvider
+
+/**
+ * What is said besides a message: names and values.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LogFields {
+  readonly [name: string]: unknown
+}
+
+/**
+ * Where the library says what it does. What a logger throws is ignored.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ReinsLogger {
+  readonly debug: (message: string, fields: LogFields) => void
+  readonly info: (message: string, fields: LogFields) => void
+  readonly warn: (message: string, fields: LogFields) => void
+  readonly error: (message: string, fields: LogFields) => void
+}
+
+/**
+ * Limits of all sessions. Times are milliseconds; absent: the default named beside each.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limits {
+  /** Sessions that open at the same time: 8. */
+  readonly concurrentStarts?: number
+  /** Prompts that may wait in a session: 1,000. */
+  readonly queue?: number
+  /** A prompt acknowledged by the agent: 30,000. */
+  readonly acknowledge?: number
+  /** Any other call to the agent: 30,000. */
+  readonly call?: number
+  /** An interrupt confirmed, then settled locally and the connection replaced: 5,000. */
+  readonly interrupt?: number
+  /** Turn silence until it is told and probed: 60,000. */
+  readonly silence?: number
+  /** Turn silence without evidence of life until the turn is interrupted: 600,000. */
+  readonly silenceEnd?: number
+  /** A turn stopped at close: 3,000; the whole close takes at most 5,000. */
+  readonly close?: number
+}
+
+/**
+ * What a host chooses once.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ReinsOptions {
+  /** The agents, by names of the host's own; several of one kind may stand side by side. */
+  readonly providers: Readonly<Record<string, ReinsProvider>>
+  /** Who decides about approvals where a session does not say; default `ask`. */
+  readonly approvals?: Approvals
+  /** Where it is kept which conversation a session is bound to; default `memory`, which forgets with the process. */
+  readonly store?: "memory" | { readonly directory: string }
+  readonly limits?: Limits
+  /** Default: nothing is said. Nothing is ever written to the console. */
+  readonly logger?: ReinsLogger
+}
+
+/**
+ * What a new session needs, or which one to go on with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface OpenOptions {
+  /** Goes on with this session; what is given besides it overrides what was stored. */
+  readonly id?: string
+  /** The name under which the provider was configured; needed for a new session. */
+  readonly provider?: string
+  /** Absolute path of the directory to work in; needed for a new session. */
+  readonly cwd?: string
+  readonly title?: string
+  readonly model?: string
+  readonly mode?: string
+  /** Environment variables for the agent; a differing environment means a server of its own. */
+  readonly env?: Readonly<Record<string, string>>
+  readonly approvals?: Approvals
+  /** How long a request may stay open, in milliseconds; then the turn is interrupted. Default: for ever. */
+  readonly approvalExpiresAfter?: number
+  /** Hears what happens while the session opens, before its events can be read. */
+  readonly onProgress?: (event: DurableEvent) => void
+}
+
+/**
+ * The sessions of a host. Every rejection is a `ReinsError`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reins {
+  /** Opens a session, or gives the one that is open under this id. It lives until it is closed or this is. */
+  readonly open: (options: OpenOptions) => Promise<ReinsSession>
+  /** An open session; rejects with the tag `SessionNotFound` when none is open under this id. */
+  readonly get: (id: string) => Promise<ReinsSession>
+  /** All open sessions. */
+  readonly sessions: () => Promise<ReadonlyArray<ReinsSession>>
+  /** What is stored of all sessions, open or not, newest first. */
+  readonly list: () => Promise<ReadonlyArray<StoredSession>>
+  /** Closes a session and forgets it; the agent's own conversation stays. */
+  readonly remove: (id: string) => Promise<void>
+  /** Resolves when nothing is queued, running or on its way in any session. */
+  readonly quiescent: () => Promise<void>
+  /**
+   * Closes all sessions and ends every process that was started. Never rejects, also the second time; iterables
+   * complete and the promises of prompts resolve. Only an `open` that has not finished rejects.
+   */
+  readonly close: () => Promise<void>
+  /** The same as `close`, for `await using`. */
+  readonly [Symbol.asyncDispose]: () => Promise<void>
+}
+
+/**
+ * Makes the sessions of a host and the providers that they use.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const Reins: {
+  /** Starts no process yet: the first session of a provider does. It installs no signal handler; call `close` at the end. */
+  readonly create: (options: ReinsOptions) => Promise<Reins>
+  /** OpenCode; its servers are shared by sessions with the same environment. */
+  readonly openCode: (options?: OpenCodeOptions) => OpenCodeProvider
+} = {
+  create: async (options) => {
+    const refused = complaint(process.versions.node)
+    if (refused !== undefined) throw new ReinsError(refused)
+    const host = await import("./internal/host.ts")
+    return host.create(options)
+  },
+  openCode: (options = {}) => ({ kind: "opencode", options })
+}

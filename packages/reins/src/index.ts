@@ -1,0 +1,47 @@
+/**
+ * Coding agents as promises and async iterables, for hosts without Effect.
+ *
+ * @since 0.1.0
+ */
+export type {
+  AgentRequest,
+  Answer,
+  ApprovalPolicy,
+  Approvals,
+  Capabilities,
+  ConnectionStatus,
+  Delivery,
+  DurableEvent,
+  ErrorInfo,
+  Item,
+  ItemDelta,
+  Lagged,
+  PromptInput,
+  PromptOutcome,
+  PromptPart,
+  PromptState,
+  Receipt,
+  SessionEntry,
+  SessionEvent,
+  SessionState,
+  SessionView,
+  StoredSession,
+  TurnOutcome,
+  TurnState,
+  Usage
+} from "./Model.ts"
+export { Reins } from "./Reins.ts"
+export type {
+  AdapterProvider,
+  Limits,
+  LogFields,
+  OpenCodeOptions,
+  OpenCodeProvider,
+  OpenOptions,
+  ReinsLogger,
+  ReinsOptions,
+  ReinsProvider
+} from "./Reins.ts"
+export { ReinsError } from "./ReinsError.ts"
+export type { ReinsErrorTag } from "./ReinsError.ts"
+export type { PromptHandle, PromptOptions, ReinsSession } from "./ReinsSession.ts"

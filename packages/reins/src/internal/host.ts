@@ -1,0 +1,120 @@
+/** The layers of a host, owned by one runtime. */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import type { AgentError } from "@reins/core/AgentError"
+import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import * as BindingStore from "@reins/core/BindingStore"
+import type { SessionId } from "@reins/core/Ids"
+import * as Providers from "@reins/core/Providers"
+import type * as Core from "@reins/core/Session"
+import * as Sessions from "@reins/core/Sessions"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as ManagedRuntime from "effect/ManagedRuntime"
+import type { OpenOptions, Reins, ReinsOptions } from "../Reins.ts"
+import type { ReinsSession } from "../ReinsSession.ts"
+import * as errors from "./errors.ts"
+import * as log from "./log.ts"
+import { make as makeRunning, unwrap } from "./running.ts"
+import * as session from "./session.ts"
+import * as settings from "./settings.ts"
+
+const store = (options: ReinsOptions) => {
+  const given = options.store ?? "memory"
+  if (given === "memory") return BindingStore.layerMemory
+  if (typeof given === "object" && typeof given.directory === "string") {
+    return BindingStore.layerFileSystem(given.directory)
+  }
+  throw errors.invalidConfig(`"store" is "memory" or { directory }`)
+}
+
+const layer = (options: ReinsOptions, say: log.Log | undefined) => {
+  const limits = options.limits ?? {}
+  settings.figures("limits", limits)
+  const providers = Object.fromEntries(
+    Object.entries(options.providers).map(([name, given]) => [name, settings.provider(name, given)])
+  )
+  return Sessions.layerWith(limits).pipe(
+    Layer.provide(Providers.layer(providers)),
+    Layer.provide(store(options)),
+    Layer.provide(ApprovalPolicy.layer(settings.policy(options.approvals ?? "ask"))),
+    Layer.provide(NodeHttpClient.layerUndici),
+    Layer.provide(NodeServices.layer),
+    Layer.provideMerge(log.layer(say))
+  )
+}
+
+/** Throws what is wrong with the options as a `ReinsError`. */
+const checked = <A>(make: () => A): A => {
+  try {
+    return make()
+  } catch (thrown) {
+    throw errors.fromUnknown(thrown)
+  }
+}
+
+export const create = async (options: ReinsOptions): Promise<Reins> => {
+  const [say, layers] = checked(() => {
+    const say = log.make(options.logger)
+    return [say, layer(options, options.logger === undefined ? undefined : say)] as const
+  })
+  const runtime = ManagedRuntime.make(layers)
+  const built = await runtime.runPromiseExit(Effect.context<Sessions.Sessions>())
+  if (built._tag === "Failure") {
+    await runtime.dispose().catch(() => undefined)
+    throw errors.fromCause(built.cause)
+  }
+  const context = built.value
+  const sessions = Context.get(context, Sessions.Sessions)
+  const running = makeRunning(context, say)
+  const known = new WeakMap<Core.Session, ReinsSession>()
+  let closing: Promise<void> | undefined
+
+  const facade = (core: Core.Session): ReinsSession => {
+    const before = known.get(core)
+    if (before !== undefined) return before
+    const made = session.make(core, running)
+    known.set(core, made)
+    return made
+  }
+
+  /** Rejects from the moment on in which the host is asked to close. */
+  const whileOpen = async <A>(effect: () => Effect.Effect<A, AgentError>): Promise<A> => {
+    if (closing !== undefined) throw errors.closed()
+    return running.promise(Effect.suspend(effect))
+  }
+
+  const open = async (wanted: OpenOptions): Promise<ReinsSession> => {
+    if (closing !== undefined) throw errors.closed()
+    const { approvals, id, onProgress, ...rest } = wanted
+    const policy = approvals === undefined ? undefined : settings.policy(approvals)
+    // A fiber of the runtime: its disposal takes a half-open session back.
+    const exit = await runtime.runPromiseExit(sessions.open({
+      ...rest,
+      ...(id === undefined ? undefined : { id: id as SessionId }),
+      ...(policy === undefined ? undefined : { policy }),
+      ...(onProgress === undefined ? undefined : {
+        onProgress: (event) =>
+          running.guard("A listener to the progress", { sessionId: event.sessionId }, () => onProgress(event))
+      })
+    }))
+    return facade(unwrap(exit))
+  }
+
+  const close = (): Promise<void> =>
+    closing ??= runtime.dispose().catch((error: unknown) => {
+      say("error", "Something failed while Reins closed.", { error })
+    })
+
+  return {
+    open: (wanted) => open(wanted).catch((thrown: unknown) => Promise.reject(errors.fromUnknown(thrown))),
+    get: (id) => whileOpen(() => Effect.map(sessions.get(id as SessionId), facade)),
+    sessions: () => whileOpen(() => Effect.map(sessions.opened, (all) => all.map(facade))),
+    list: () => whileOpen(() => sessions.list),
+    remove: (id) => whileOpen(() => sessions.remove(id as SessionId)),
+    quiescent: () => running.promise(sessions.quiescent),
+    close,
+    [Symbol.asyncDispose]: close
+  }
+}

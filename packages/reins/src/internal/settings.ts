@@ -1,0 +1,66 @@
+/** The options of a host without Effect, checked and as the layers take them. */
+import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import type { Provider } from "@reins/core/Provider"
+import * as OpenCode from "@reins/opencode/OpenCode"
+import * as Effect from "effect/Effect"
+import type * as HttpClient from "effect/http/HttpClient"
+import * as Schema from "effect/Schema"
+import type * as NodeServices from "@effect/platform-node/NodeServices"
+import type { Approvals } from "../Model.ts"
+import type { Limits, OpenCodeOptions, ReinsProvider } from "../Reins.ts"
+import * as errors from "./errors.ts"
+
+/** What a provider may ask for. */
+export type Platform = NodeServices.NodeServices | HttpClient.HttpClient
+
+const words: Readonly<Record<string, ApprovalPolicy.ApprovalPolicy>> = {
+  ask: ApprovalPolicy.askAlways,
+  reads: ApprovalPolicy.acceptReads,
+  edits: ApprovalPolicy.acceptEdits,
+  all: ApprovalPolicy.fullAccess,
+  none: ApprovalPolicy.declineAll
+}
+
+const isPolicy = Schema.is(ApprovalPolicy.ApprovalPolicy)
+
+/** The policy that is meant; throws when none is. */
+export const policy = (approvals: Approvals): ApprovalPolicy.ApprovalPolicy => {
+  const found: unknown = typeof approvals === "string"
+    ? Object.hasOwn(words, approvals) ? words[approvals] : undefined
+    : approvals
+  if (isPolicy(found)) return found
+  throw errors.invalidConfig(
+    `"approvals" is one of ${Object.keys(words).join(", ")}, or a policy with rules; it was ${
+      typeof approvals === "string" ? `"${approvals}"` : "neither"
+    }`
+  )
+}
+
+/** Throws when a figure is none. */
+export const figures = (name: string, values: Limits | OpenCodeOptions): void => {
+  for (const [key, value] of Object.entries(values)) {
+    if (typeof value === "number" && !(Number.isFinite(value) && value >= 0)) {
+      throw errors.invalidConfig(`"${name}.${key}" is a finite number of at least 0; it was ${value}`)
+    }
+  }
+}
+
+/** The provider that is meant; throws when it is none. */
+export const provider = (name: string, given: ReinsProvider): Provider<Platform> => {
+  if ("make" in given) {
+    // What an adapter needs is erased from its type here; the platform of Node is what there is.
+    const adapter = given as Provider<Platform>
+    return {
+      kind: adapter.kind,
+      make: (id) => {
+        const made = adapter.make(id)
+        return Effect.isEffect(made)
+          ? made
+          : Effect.die(errors.invalidConfig(`the provider "${name}" is not one of this library`))
+      }
+    }
+  }
+  if (given.kind !== "opencode") throw errors.invalidConfig(`the provider "${name}" is not one of this library`)
+  figures(`providers.${name}`, given.options)
+  return OpenCode.make(given.options)
+}
