@@ -33,7 +33,8 @@ const start = (
     stream,
     sent: "",
     // An item that a snapshot found under way has deltas that nobody saw.
-    withheld: S.reading !== undefined,
+    // What is first told of while a gap is being read, or after deltas of it were dropped, may have begun before.
+    withheld: S.missed.delete(key) || S.reading !== undefined || S.resyncing,
     status: undefined,
     declined: false,
     background: false,

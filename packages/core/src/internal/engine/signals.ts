@@ -6,6 +6,7 @@ import * as items from "./items.ts"
 import * as prompts from "./prompts.ts"
 import * as requests from "./requests.ts"
 import type { EngineState, TurnRecord } from "./state.ts"
+import { remembered } from "./state.ts"
 import * as subagents from "./subagents.ts"
 import * as turns from "./turns.ts"
 
@@ -115,7 +116,17 @@ export const apply = (S: EngineState, signal: Signal): void => {
   switch (signal._tag) {
     case "delta": {
       const record = S.items.get(signal.key)
-      if (record === undefined) return
+      if (record === undefined) {
+        // Its beginning was missed: when it is told of, the text that was dropped here is missing.
+        S.missed.add(signal.key)
+        if (S.missed.size > remembered) {
+          for (const oldest of S.missed) {
+            S.missed.delete(oldest)
+            break
+          }
+        }
+        return
+      }
       if (record.turn !== undefined) turns.life(S, record.turn)
       items.delta(S, record, signal.text, signal.offset)
       return

@@ -263,6 +263,8 @@ export interface EngineState {
   /** A turn that we settled while the agent may still work on it: nothing new is sent until it stopped. */
   zombie: { probeAt: number; attempts: number } | undefined
   items: Map<string, ItemRecord>
+  /** Keys of items that are not known, whose deltas were dropped. */
+  missed: Set<string>
   /** Keys of the last items that were completed and forgotten: one that is told again is not new. */
   readonly doneItems: Set<string>
   requests: Map<RequestId, RequestRecord>
@@ -314,6 +316,7 @@ export const make = (options: EngineOptions, policy: ApprovalPolicy): EngineStat
   settled: new Map(),
   zombie: undefined,
   items: new Map(),
+  missed: new Set(),
   doneItems: new Set(),
   requests: new Map(),
   requestByKey: new Map(),
