@@ -307,8 +307,8 @@ export const judged = (
         change(S, prompt, { _tag: "returned", reason: "The turn ended before the agent took the prompt." })
         return
       }
-      if (busy && S.turn === undefined) {
-        // The agent works on something that we do not follow any more: the prompt waits for it.
+      if (busy && (S.turn === undefined || S.turn.key !== (prompt.key ?? prompt.id))) {
+        // The agent works on something else: the prompt waits for it, and is not counted into a turn that has not taken it.
         prompt.heldAt = undefined
         prompt.doubtAt = S.now + S.options.limits.promptSeen
         return
