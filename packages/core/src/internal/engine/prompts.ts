@@ -94,8 +94,8 @@ export const accept = (
 /** The turn that a prompt can join now: one that the agent was seen at work on. */
 const steerable = (S: EngineState): TurnRecord | undefined => {
   const turn = S.turn
-  return S.options.canSteer && S.live && turn !== undefined && turn.active && turn.interrupt === undefined &&
-      turn.cancelledBy === undefined && turn.settleAt === undefined
+  return S.options.canSteer && S.live && S.steering.length < S.queue.limit && turn !== undefined && turn.active &&
+      turn.interrupt === undefined && turn.cancelledBy === undefined && turn.settleAt === undefined
     ? turn
     : undefined
 }
@@ -126,7 +126,7 @@ export const pump = (S: EngineState): void => {
   if (turn !== undefined) {
     // What was to join a turn that had not begun joins it now.
     for (const prompt of S.queue.waiting.slice()) {
-      if (prompt.delivery !== "steer") continue
+      if (prompt.delivery !== "steer" || S.steering.length >= S.queue.limit) continue
       PromptQueue.remove(S.queue, prompt)
       steer(S, prompt, turn)
     }

@@ -304,6 +304,8 @@ export const tick = (S: EngineState): void => {
     }
     if (interrupting.retryAt !== undefined && interrupting.retryAt <= now) {
       interrupting.sent = false
+      // Sent now, or as soon as the connection stands and the submission was answered; no timer polls for that.
+      interrupting.retryAt = undefined
       sendInterrupt(S, turn)
     }
     return
