@@ -117,6 +117,8 @@ interface Info {
 }
 
 const target = "opencode serve"
+/** States of the process that are kept for sessions which are between two connections. */
+const maxHistory = 64
 const readyLine = /listening on (https?:\/\/\S+)/
 /** Answers to the health probe that come from another protocol or refuse our password; they do not change by waiting. */
 const foreign = new Set(["UnsupportedVersion", "ProtocolError", "AuthRequired", "InvalidRequest"])
@@ -187,8 +189,19 @@ export const make = Effect.fnUntraced(function*(
   const secret = yield* password
   const redactor = Redaction.make({ values: [secret] })
   const listeners = new Set<(signal: Signal) => void>()
+  // What was told lately, and how far each session has heard it: a session whose connection broke before the exit of the
+  // process was seen hears of it, with the last output, when it listens again.
+  const history: Array<ProcessStatus> = []
+  let told = 0
+  const heard = new WeakMap<(signal: Signal) => void, number>()
   const tell = (status: ProcessStatus): void => {
-    for (const report of listeners) report({ _tag: "process", status })
+    history.push(status)
+    if (history.length > maxHistory) history.shift()
+    told++
+    for (const report of listeners) {
+      heard.set(report, told)
+      report({ _tag: "process", status })
+    }
   }
   const inherited = yield* variable("OPENCODE_CONFIG_CONTENT")
   const content = options.env["OPENCODE_CONFIG_CONTENT"] ?? (inherited === "" ? undefined : inherited)
@@ -271,8 +284,8 @@ export const make = Effect.fnUntraced(function*(
   yield* SubscriptionRef.changes(supervisor.status).pipe(
     Stream.runForEach((status) =>
       Effect.sync(() => {
-        const told = statusOf(status)
-        if (told !== undefined) tell(told)
+        const known = statusOf(status)
+        if (known !== undefined) tell(known)
       })
     ),
     Effect.forkScoped
@@ -335,9 +348,14 @@ export const make = Effect.fnUntraced(function*(
     listen: (report) =>
       Effect.acquireRelease(
         Effect.sync(() => {
-          listeners.add(report)
+          const before = heard.get(report)
           const status = statusOf(SubscriptionRef.getUnsafe(supervisor.status))
-          if (status !== undefined) report({ _tag: "process", status })
+          const missed = before === undefined
+            ? status === undefined ? [] : [status]
+            : history.slice(Math.max(0, history.length - (told - before)))
+          listeners.add(report)
+          heard.set(report, told)
+          for (const one of missed) report({ _tag: "process", status: one })
         }),
         () =>
           Effect.sync(() => {
