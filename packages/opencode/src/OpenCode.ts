@@ -24,6 +24,7 @@ import * as Scope from "effect/Scope"
 import * as askRules from "./internal/askRules.ts"
 import type { NormaliserState } from "./internal/normalise.ts"
 import * as normalise from "./internal/normalise.ts"
+import { remember } from "./internal/state.ts"
 import * as snapshot from "./internal/snapshot.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
 import type * as OpenCodeClient from "./OpenCodeClient.ts"
@@ -152,15 +153,6 @@ export const make = (
 
     // What the last connection of a conversation knew, for the next one.
     const known = new Map<string, NormaliserState>()
-    const remember = (sessionID: string, state: NormaliserState): void => {
-      known.delete(sessionID)
-      known.set(sessionID, state)
-      if (known.size <= maxKnown) return
-      for (const oldest of known.keys()) {
-        known.delete(oldest)
-        break
-      }
-    }
 
     const find = (cwd: string) =>
       OpenCodeBinary.find({
@@ -266,7 +258,8 @@ export const make = (
         onLoop: Effect.ignore(client.abort(sessionID)),
         ...(before === undefined ? undefined : { after: before })
       })
-      remember(sessionID, state)
+      known.delete(sessionID)
+      remember(known, sessionID, state, maxKnown)
       // Of all that it knew only the open asks are of use to the next connection.
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {

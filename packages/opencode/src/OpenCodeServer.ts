@@ -31,6 +31,7 @@ import { freePort } from "./internal/freePort.ts"
 import * as normalise from "./internal/normalise.ts"
 import type { Route } from "./internal/router.ts"
 import * as routerModule from "./internal/router.ts"
+import { remember } from "./internal/state.ts"
 import * as OpenCodeClient from "./OpenCodeClient.ts"
 
 /**
@@ -132,16 +133,7 @@ const maxDirectories = 64
 
 const coldStart = (directory: string): Semaphore.Semaphore => {
   const known = coldStarts.get(directory)
-  if (known !== undefined) return known
-  if (coldStarts.size >= maxDirectories) {
-    for (const oldest of coldStarts.keys()) {
-      coldStarts.delete(oldest)
-      break
-    }
-  }
-  const made = Semaphore.makeUnsafe(1)
-  coldStarts.set(directory, made)
-  return made
+  return known ?? remember(coldStarts, directory, Semaphore.makeUnsafe(1), maxDirectories)
 }
 
 const variable = (name: string) => Config.String(name).pipe(Effect.orElseSucceed(() => ""))

@@ -20,8 +20,10 @@ import type { Connection } from "../Provider.ts"
 import type { SessionState } from "../Session.ts"
 import type { DurableEvent } from "../SessionEvent.ts"
 import type { PromptOutcome, TurnOutcome } from "../Turn.ts"
+import { dropOldest } from "./dropOldest.ts"
 import { isFinal } from "./engine/prompts.ts"
 import type { EngineCommand, EngineInput, EngineState } from "./engine/state.ts"
+import { remembered } from "./engine/state.ts"
 import { step } from "./engine/step.ts"
 import * as sessionView from "./sessionView.ts"
 
@@ -181,12 +183,7 @@ export const make = (options: {
         }
       } else if (event._tag === "TurnSettled") {
         outcomes.set(event.turnId, event.outcome)
-        if (outcomes.size > 256) {
-          for (const old of outcomes.keys()) {
-            outcomes.delete(old)
-            break
-          }
-        }
+        dropOldest(outcomes, remembered)
         const list = byTurn.get(event.turnId)
         byTurn.delete(event.turnId)
         for (const waiter of list ?? []) settleOutcome(waiter, event.outcome, event.seq ?? S.seq)
@@ -283,15 +280,12 @@ export const make = (options: {
           : callOn(connection, effect, limit, what)
       })
 
-    const infoOf = (error: AgentError.AgentError) => AgentError.toInfo(error)
-
     const carryOut = (command: EngineCommand): void => {
       switch (command._tag) {
         case "submit": {
           const { prompt, steer } = command
           const attempt = prompt.attempts
           const submission = { promptId: prompt.id, key: prompt.key ?? prompt.id, input: prompt.input, attempt }
-          const generation = S.generation
           run(
             call(
               (connection) =>
@@ -301,14 +295,13 @@ export const make = (options: {
             ).pipe(
               submissions.withPermit,
               Effect.match({
-                onSuccess: () => dispatch([{ _tag: "submitted", id: prompt.id, attempt, generation }]),
+                onSuccess: () => dispatch([{ _tag: "submitted", id: prompt.id, attempt }]),
                 onFailure: (error) =>
                   dispatch([{
                     _tag: "submitted",
                     id: prompt.id,
                     attempt,
-                    generation,
-                    error: infoOf(error),
+                    error: AgentError.toInfo(error),
                     refused: !uncertain.has(error.reason._tag)
                   }])
               })
@@ -317,12 +310,11 @@ export const make = (options: {
           return
         }
         case "interrupt": {
-          const generation = S.generation
           run(
             call((connection) => connection.interrupt, options.limits.call, "an interrupt").pipe(
               Effect.match({
-                onSuccess: () => dispatch([{ _tag: "interruptSent", generation }]),
-                onFailure: (error) => dispatch([{ _tag: "interruptSent", generation, error: infoOf(error) }])
+                onSuccess: () => dispatch([{ _tag: "interruptSent" }]),
+                onFailure: (error) => dispatch([{ _tag: "interruptSent", error: AgentError.toInfo(error) }])
               })
             )
           )
@@ -330,12 +322,11 @@ export const make = (options: {
         }
         case "settle": {
           const { record, answer } = command
-          const generation = S.generation
           run(
             call((connection) => connection.settle(record.signal, answer), options.limits.call, "an answer").pipe(
               Effect.match({
-                onSuccess: (result) => dispatch([{ _tag: "delivered", id: record.id, generation, result }]),
-                onFailure: () => dispatch([{ _tag: "delivered", id: record.id, generation, result: "failed" }])
+                onSuccess: (result) => dispatch([{ _tag: "delivered", id: record.id, result }]),
+                onFailure: () => dispatch([{ _tag: "delivered", id: record.id, result: "failed" }])
               })
             )
           )
@@ -359,7 +350,7 @@ export const make = (options: {
               Effect.match({
                 onSuccess: (result) => dispatch([{ _tag: "snapshot", id: record.id, result }]),
                 onFailure: (error) =>
-                  dispatch([{ _tag: "snapshot", id: record.id, result: undefined, error: infoOf(error) }])
+                  dispatch([{ _tag: "snapshot", id: record.id, result: undefined, error: AgentError.toInfo(error) }])
               })
             )
           )

@@ -34,7 +34,6 @@ export type Fate = "ok" | "lostBefore" | "lostAfter" | "refused"
 
 export interface Call {
   readonly command: EngineCommand
-  readonly generation: number
   readonly since: number
   /** The answer on its way back. */
   reply: EngineInput | undefined
@@ -154,7 +153,7 @@ export class World {
           this.finished++
           continue
         }
-        const call: Call = { command, generation: this.generation, since: this.now, reply: undefined, done: false }
+        const call: Call = { command, since: this.now, reply: undefined, done: false }
         this.calls.push(call)
         if (!this.connected) this.fail(call)
       }
@@ -247,7 +246,6 @@ export class World {
       )
     ) return
     call.done = true
-    const generation = call.generation
     if (fate !== "ok") this.failedCalls++
     const lost = fate === "lostBefore" || fate === "lostAfter"
     const arrives = fate === "ok" || fate === "lostAfter"
@@ -260,21 +258,20 @@ export class World {
           : lost
           ? { error: connectionLost, refused: false }
           : { error: errorInfo("Refused", "refused"), refused: true }
-        call.reply = { _tag: "submitted", id, attempt: attempts, generation, ...failure }
+        call.reply = { _tag: "submitted", id, attempt: attempts, ...failure }
         return
       }
       case "interrupt": {
         const ran = arrives ? this.agent.interrupt() : false
         call.reply = {
           _tag: "interruptSent",
-          generation,
           ...(fate !== "ok" || (!ran && this.config.kind === "codex") ? { error: connectionLost } : undefined)
         }
         return
       }
       case "settle": {
         const result = arrives ? this.agent.answer(command.record.signal.key, command.answer) : "failed"
-        call.reply = { _tag: "delivered", id: command.record.id, generation, result: fate === "ok" ? result : "failed" }
+        call.reply = { _tag: "delivered", id: command.record.id, result: fate === "ok" ? result : "failed" }
         return
       }
       case "refuse": {

@@ -1,6 +1,7 @@
 /** What one signal of the adapter does to the session. */
 import type { Signal } from "../../Signal.ts"
 import * as Usage from "../../Usage.ts"
+import { dropOldest } from "../dropOldest.ts"
 import { addEvidence, emit } from "./emit.ts"
 import * as items from "./items.ts"
 import * as prompts from "./prompts.ts"
@@ -119,12 +120,7 @@ export const apply = (S: EngineState, signal: Signal): void => {
       if (record === undefined) {
         // Its beginning was missed: when it is told of, the text that was dropped here is missing.
         S.missed.add(signal.key)
-        if (S.missed.size > remembered) {
-          for (const oldest of S.missed) {
-            S.missed.delete(oldest)
-            break
-          }
-        }
+        dropOldest(S.missed, remembered)
         return
       }
       if (record.turn !== undefined) turns.life(S, record.turn)

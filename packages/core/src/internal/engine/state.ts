@@ -193,7 +193,7 @@ export type EngineCommand =
     readonly prompts: ReadonlyArray<string>
     readonly turns: ReadonlyArray<string>
   }
-  | { readonly _tag: "reconnect"; readonly reason: string }
+  | { readonly _tag: "reconnect" }
   | { readonly _tag: "finished" }
 
 export type EngineInput =
@@ -217,16 +217,14 @@ export type EngineInput =
     readonly _tag: "submitted"
     readonly id: PromptId
     readonly attempt: number
-    readonly generation: number
     readonly error?: ErrorInfo
     /** The agent refused it for certain: it does not have the prompt. */
     readonly refused?: boolean
   }
-  | { readonly _tag: "interruptSent"; readonly generation: number; readonly error?: ErrorInfo }
+  | { readonly _tag: "interruptSent"; readonly error?: ErrorInfo }
   | {
     readonly _tag: "delivered"
     readonly id: RequestId
-    readonly generation: number
     readonly result: "delivered" | "gone" | "failed"
   }
   | {
@@ -341,5 +339,3 @@ export const make = (options: EngineOptions, policy: ApprovalPolicy): EngineStat
 
 /** How many settled turns, final prompts and settled requests are remembered, to judge late frames by. */
 export const remembered = 256
-
-export type { TurnVerdict }

@@ -297,7 +297,7 @@ export const tick = (S: EngineState): void => {
       addEvidence(S, turn, "timer", "the agent did not confirm the interrupt; settled locally")
       S.zombie = { probeAt: now + limits.interrupt, attempts: 0 }
       if (S.live) {
-        S.commands.push({ _tag: "reconnect", reason: "the agent did not confirm an interrupt" })
+        S.commands.push({ _tag: "reconnect" })
       }
       settleByEvidence(S, turn, undefined)
       return
