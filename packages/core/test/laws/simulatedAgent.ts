@@ -122,6 +122,8 @@ export class SimulatedAgent {
   readonly ghosts: boolean
   /** A message is told when it arrives, not when it is taken. */
   readonly messagesFirst: boolean
+  /** Is done with a prompt, and with all that it began for it, before it goes on with later ones. */
+  readonly answersSingly: boolean
   readonly prompts = new Map<string, SimPrompt>()
   readonly held: Array<SimPrompt> = []
   readonly turns: Array<SimTurn> = []
@@ -142,11 +144,13 @@ export class SimulatedAgent {
     readonly mergesLater: boolean
     readonly ghosts: boolean
     readonly messagesFirst: boolean
+    readonly answersSingly: boolean
   }) {
     this.report = report
     this.mergesLater = options.mergesLater
     this.ghosts = options.ghosts
     this.messagesFirst = options.messagesFirst
+    this.answersSingly = options.answersSingly
   }
 
   /** Takes a prompt into its conversation, once per key. */
@@ -413,6 +417,7 @@ export class SimulatedAgent {
       // The turn goes on with what was added to it.
       const last = turn.keys[turn.keys.length - 1]
       if (last !== undefined) turn.answered.set(last, stopReason)
+      if (this.answersSingly) { for (const item of this.open(turn)) item.end = "left" }
       this.step()
       return
     }

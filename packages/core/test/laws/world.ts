@@ -118,7 +118,12 @@ export class World {
         if (!this.connected || this.mutedAt !== undefined) return
         for (const signal of signals) this.stream.push(signal)
       }),
-      { mergesLater: config.mergesLater, ghosts: config.kind === "opencode", messagesFirst: config.kind === "opencode" }
+      {
+        mergesLater: config.mergesLater,
+        ghosts: config.kind === "opencode",
+        messagesFirst: config.kind === "opencode",
+        answersSingly: config.kind === "opencode"
+      }
     )
     this.dispatch([{ _tag: "connecting" }])
     this.connected = true

@@ -289,6 +289,12 @@ export const judged = (
   if (isFinal(prompt.state)) return
   switch (fate) {
     case "taken": {
+      if (S.turn !== undefined && S.turn.key === S.inflight?.key && prompt !== S.inflight) {
+        // Another one was interrupted on its way and has not begun: this one ran in a turn of its own, told after that.
+        prompt.doubtAt = S.now
+        S.snapshotWanted = true
+        return
+      }
       // Its turn was over before the agent took it, if the agent has a judgement on it alone or works on it now.
       const alone = verdict === undefined || verdict._tag === "unfinished" ? busy && S.turn === undefined : true
       if (alone && prompt.target !== S.turn) prompt.target = undefined

@@ -22,6 +22,7 @@ const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled"
   if (known !== undefined) {
     if (known !== S.turn) return "settled"
     known.anchored = true
+    if (S.reading === undefined) known.streamed = true
     // Work under the key of a prompt that was sent into this turn: the agent has begun with it.
     const prompt = S.promptByKey.get(key)
     if (prompt !== undefined) prompts.taken(S, prompt)
@@ -39,6 +40,7 @@ const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled"
     return S.turn
   }
   if (S.phase !== "open") return "settled"
+  if (S.turn !== undefined && turns.isOther(S, key)) turns.settleByEvidence(S, S.turn, undefined)
   turns.endBeforeWork(S)
   if (S.turn === undefined) return turns.start(S, key, `trn_${key}`)
   turns.alias(S, S.turn, key)
@@ -111,6 +113,11 @@ export const apply = (S: EngineState, signal: Signal): void => {
     if (S.reading === undefined) {
       S.snapshotWanted = true
       S.passedBy = S.inputNo
+      // Work goes on after an error that may have been this prompt's: it was not its end.
+      const prompt = signal._tag === "turnProgress" || signal._tag === "turnCompacting"
+        ? S.promptByKey.get(signal.turn ?? "")
+        : undefined
+      if (prompt !== undefined) prompt.suspect = undefined
     }
     return
   }
@@ -158,6 +165,7 @@ export const apply = (S: EngineState, signal: Signal): void => {
         const turn = S.turnByKey.get(signal.key)
         if (turn !== undefined && turn === S.turn) {
           turn.anchored = true
+          if (S.reading === undefined) turn.streamed = true
           turns.life(S, turn)
         }
         return
@@ -171,7 +179,9 @@ export const apply = (S: EngineState, signal: Signal): void => {
         const prompt = S.promptByKey.get(signal.prompt)
         if (prompt !== undefined && !prompts.isFinal(prompt.state)) {
           prompts.begun(S, prompt, S.turnByKey.get(signal.turn))
-          if (S.turn !== undefined) turns.alias(S, S.turn, signal.turn)
+          // A turn that we settled while its prompt was on the way is known by the agent's name from now on.
+          const own = S.turnByKey.get(signal.prompt) ?? S.turn
+          if (own !== undefined && !S.turnByKey.has(signal.turn)) turns.alias(S, own, signal.turn)
         }
       }
       const turn = turnOf(S, signal.turn)

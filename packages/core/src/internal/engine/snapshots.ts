@@ -220,7 +220,8 @@ export const arrived = (
     if (fate !== undefined) prompts.judged(S, prompt, fate, snapshot.turns[prompt.key], busy, record.resync)
   }
   if (S.turn !== undefined && !judgeTurn(S, S.turn, snapshot, record)) whole = false
-  if (judges) judgeRequests(S, snapshot, record)
+  // A request of a turn that was not read to would begin that turn before the ones that come first.
+  if (judges && only === undefined) judgeRequests(S, snapshot, record)
   S.origin = "native"
   S.reading = undefined
   if (S.zombie !== undefined) {

@@ -102,6 +102,8 @@ export interface TurnRecord {
   fence: number
   /** Its own identity was seen on this generation's stream. */
   anchored: boolean
+  /** Its own identity was seen on the stream itself, not only in a snapshot: what the stream says next comes after it. */
+  streamed: boolean
   /** The agent was seen at work on it. */
   active: boolean
   /** The connection was lost while it ran. */

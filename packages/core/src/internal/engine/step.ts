@@ -169,6 +169,7 @@ const lost = (S: EngineState, generation: number, error: ErrorInfo): void => {
   const turn = S.turn
   if (turn !== undefined) {
     turn.anchored = false
+    turn.streamed = false
     turn.gap = true
     turn.settleAt = undefined
     turn.idleSnapshots = 0

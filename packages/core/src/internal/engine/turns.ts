@@ -36,6 +36,7 @@ const make = (S: EngineState, key: string, id: string): TurnRecord => ({
   // What a snapshot tells of for the first time it may judge as well.
   fence: S.reading?.fence ?? S.inputNo,
   anchored: S.reading === undefined,
+  streamed: S.reading === undefined,
   active: false,
   // Found at a resync: what came before was not seen.
   gap: S.reading?.resync === true,
@@ -282,7 +283,9 @@ export const tick = (S: EngineState): void => {
     turn.settleAt = now + limits.settle
   }
   if (turn.settleAt !== undefined && turn.settleAt <= now) {
-    if (turn.active || turn.interrupt !== undefined || turn.error !== undefined || turn.idleSnapshots >= 3) {
+    // Known from a snapshot alone, the end that was seen may be that of a turn before: a snapshot has to tell.
+    const certain = turn.streamed && (turn.active || turn.error !== undefined)
+    if (certain || turn.interrupt !== undefined || turn.idleSnapshots >= 3) {
       addEvidence(S, turn, "timer", "no snapshot in time; settled on what was seen")
       settleByEvidence(S, turn, undefined)
       return
