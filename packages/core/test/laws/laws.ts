@@ -175,6 +175,19 @@ export const settlements: Law = (world) => {
   return undefined
 }
 
+/** The prompts that the turn stands for: its own, and those consumed by it or told in it. */
+const allKeys = (world: World, span: TurnSpan): ReadonlySet<string> => {
+  const keys = new Set(keysOf(span.id))
+  for (const { event } of world.log) {
+    if (event._tag === "PromptChanged" && event.state._tag === "consumed" && event.state.turnId === span.id) {
+      keys.add(promptKey(event.promptId))
+    } else if (event._tag === "ItemStarted" && event.turnId === span.id && event.item._tag === "userMessage") {
+      keys.add(event.itemId.slice(2))
+    }
+  }
+  return keys
+}
+
 const untrue = (world: World, span: TurnSpan, outcome: TurnOutcome, truth: SimTurn | undefined): string | undefined => {
   const overlaps = (from: number, to: number) => from <= span.to && to >= span.from
   const stopped = world.stops.filter((stop) => overlaps(stop.from, stop.to))
@@ -194,7 +207,7 @@ const untrue = (world: World, span: TurnSpan, outcome: TurnOutcome, truth: SimTu
   const lossy = world.config.lossy || world.config.blind
   switch (outcome._tag) {
     case "completed":
-      if (keysOf(span.id).some((key) => truth?.answered.get(key) === outcome.stopReason)) return undefined
+      for (const key of allKeys(world, span)) if (truth?.answered.get(key) === outcome.stopReason) return undefined
       if (truth?.end._tag !== "completed") return "the agent did not finish it"
       return truth.end.stopReason === outcome.stopReason ? undefined : "another stop reason"
     case "failed": {

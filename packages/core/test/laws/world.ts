@@ -57,6 +57,9 @@ export class Violation extends Error {
 /** The driver's limit for a call, in milliseconds. */
 const callLimit = 30_000
 
+/** What an agent may tell without working. */
+const besides: ReadonlySet<Signal["_tag"]> = new Set(["info", "unrecognised", "diff"])
+
 const connectionLost = errorInfo("ConnectionLost", "lost")
 
 export class World {
@@ -86,6 +89,8 @@ export class World {
   finished = 0
   /** When a frame was last delivered. */
   heard = 1_000_000
+  /** When a frame was last delivered that tells of work. */
+  private worked = 1_000_000
   /** The agent was hung or deaf at some time. */
   hindered = false
   /** The machine slept at some time. */
@@ -218,6 +223,7 @@ export class World {
     if (!this.connected || this.stream.length === 0) return false
     const signals = this.stream.splice(0, count)
     this.heard = this.now
+    if (signals.some(({ _tag }) => !besides.has(_tag))) this.worked = this.now
     this.dispatch([{ _tag: "signals", generation: this.generation, signals }])
     // A delta without an offset is told once; all else may be told again.
     const last = signals[signals.length - 1]
@@ -374,7 +380,8 @@ export class World {
       this.at(due <= this.now ? this.now + (ticks === 0 ? 0 : 10) : due)
       if (this.now > target) break
       if (
-        this.now - this.heard >= this.S.options.limits.silenceEnd - this.S.options.limits.silence && !this.agent.blocked
+        this.now - this.worked >= this.S.options.limits.silenceEnd - this.S.options.limits.silence &&
+        !this.agent.blocked
       ) this.hindered = true
       this.dispatch([{ _tag: "tick" }])
     }

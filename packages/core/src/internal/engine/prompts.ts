@@ -237,9 +237,10 @@ export const seen = (S: EngineState, prompt: PromptRecord): void => {
     S.snapshotWanted = true
     return
   }
-  // It came after the end of the turn that it was meant for: it waits in the one that runs now, or begins its own.
-  if (prompt.target !== undefined && prompt.target !== S.turn && prompt.target.endedBy > 0 && S.reading === undefined) {
-    prompt.target = S.turn
+  // It came after the end of the turn that it was meant for, or after the beginning of a later one: it waits in the one
+  // that runs now, or begins its own.
+  if (prompt.target !== undefined && prompt.target !== S.turn && S.reading === undefined) {
+    if (prompt.target.endedBy > 0 || S.turn?.streamed === true) prompt.target = S.turn
   }
   if (prompt.target === undefined) {
     taken(S, prompt)
@@ -273,7 +274,7 @@ export const turnEnded = (S: EngineState, turn: TurnRecord): void => {
 
 /** Whether a snapshot must say what became of this prompt. */
 export const open = (S: EngineState): ReadonlyArray<PromptRecord> =>
-  S.inflight === undefined ? S.steering : [S.inflight, ...S.steering]
+  S.inflight === undefined ? S.steering : [...S.steering, S.inflight]
 
 export const isSteering = (S: EngineState, prompt: PromptRecord): boolean => S.steering.includes(prompt)
 
@@ -305,16 +306,16 @@ export const judged = (
       if (prompt.target !== undefined) {
         if (busy) {
           prompt.doubtAt = S.now + S.options.limits.promptSeen
-          // It came too late for its turn, and waits in the one that runs.
-          if (S.turn !== undefined) prompt.target = S.turn
+          // It came too late for its turn, and waits in the one that runs, unless that one has not begun itself.
+          if (S.turn !== undefined && S.turn.key !== S.inflight?.key) prompt.target = S.turn
           if (prompt.target === S.turn) seen(S, prompt)
           return
         }
         change(S, prompt, { _tag: "returned", reason: "The turn ended before the agent took the prompt." })
         return
       }
-      if (busy && (S.turn === undefined || S.turn.key !== (prompt.key ?? prompt.id))) {
-        // The agent works on something else: the prompt waits for it, and is not counted into a turn that has not taken it.
+      if (busy && (S.turn === undefined || S.turn.key !== (prompt.key ?? prompt.id) || !S.turn.active)) {
+        // The agent works on something else, or has not begun: the prompt waits for it, and is not counted into a turn that has not taken it.
         prompt.heldAt = undefined
         prompt.doubtAt = S.now + S.options.limits.promptSeen
         return

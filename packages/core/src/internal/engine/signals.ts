@@ -39,10 +39,14 @@ const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled"
     prompts.begun(S, prompt)
     return S.turn
   }
-  if (S.phase !== "open") return "settled"
   if (S.turn !== undefined && turns.isOther(S, key)) turns.settleByEvidence(S, S.turn, undefined)
   turns.endBeforeWork(S)
-  if (S.turn === undefined) return turns.start(S, key, `trn_${key}`)
+  if (S.turn === undefined) {
+    if (S.phase === "open") return turns.start(S, key, `trn_${key}`)
+    // A session that closes begins nothing, and remembers it: what is told of it later is not work of another turn.
+    turns.passOver(S, key)
+    return "settled"
+  }
   turns.alias(S, S.turn, key)
   return S.turn
 }
@@ -99,9 +103,14 @@ const isUnplaced = (S: EngineState, signal: Signal): boolean => {
     ? S.promptByKey.get(signal.prompt)
     : prompt
   if (turn !== undefined && turn.key === S.inflight?.key && named?.key !== turn.key) {
-    // Ours has not begun: work of others is passed over, another prompt of ours has its turn after this one.
-    if (named === undefined) turns.passOver(S, key)
-    else S.promptByKey.set(key, named)
+    // Ours has not begun: work of others is passed over, another prompt of ours has its turn after this one. After a gap
+    // work that names no prompt may be ours, whose beginning was missed.
+    if (named !== undefined) S.promptByKey.set(key, named)
+    else if (
+      !S.resyncing || signal._tag === "prompt" || (signal._tag === "turnStarted" && signal.prompt !== undefined)
+    ) {
+      turns.passOver(S, key)
+    }
     return true
   }
   return S.reading === undefined && (S.resyncing || turn?.anchored === false) &&
@@ -180,8 +189,8 @@ export const apply = (S: EngineState, signal: Signal): void => {
         if (prompt !== undefined && !prompts.isFinal(prompt.state)) {
           prompts.begun(S, prompt, S.turnByKey.get(signal.turn))
           // A turn that we settled while its prompt was on the way is known by the agent's name from now on.
-          const own = S.turnByKey.get(signal.prompt) ?? S.turn
-          if (own !== undefined && !S.turnByKey.has(signal.turn)) turns.alias(S, own, signal.turn)
+          const own = S.turn ?? (S.turnByKey.has(signal.turn) ? undefined : S.turnByKey.get(signal.prompt))
+          if (own !== undefined) turns.alias(S, own, signal.turn)
         }
       }
       const turn = turnOf(S, signal.turn)
@@ -349,10 +358,14 @@ export const apply = (S: EngineState, signal: Signal): void => {
       return
     }
     case "subagentStarted": {
-      subagents.started(S, signal, turnOf(S, signal.turn))
+      const turn = turnOf(S, signal.turn)
+      if (turn !== undefined && turn !== "settled") turns.life(S, turn)
+      subagents.started(S, signal, turn)
       return
     }
     case "subagentEnded": {
+      const turn = turnOf(S, signal.turn)
+      if (turn !== undefined && turn !== "settled") turns.life(S, turn)
       subagents.ended(S, signal)
       return
     }

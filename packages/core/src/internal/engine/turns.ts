@@ -26,7 +26,19 @@ export const start = (S: EngineState, key: string, id: string): TurnRecord => {
 export const passOver = (S: EngineState, key: string): void => {
   const turn = make(S, key, `trn_${key}`)
   S.turnByKey.set(key, turn)
-  S.settled.set(turn, { noticed: true })
+  keep(S, turn, true)
+}
+
+/** Remembers a turn that has ended, the newest of them, with all its keys: late frames are judged by it. */
+const keep = (S: EngineState, turn: TurnRecord, noticed: boolean): void => {
+  S.settled.set(turn, { noticed })
+  if (S.settled.size <= remembered) return
+  const [old] = S.settled.keys()
+  if (old === undefined) return
+  S.settled.delete(old)
+  for (const [key, owner] of S.turnByKey) {
+    if (owner === old) S.turnByKey.delete(key)
+  }
 }
 
 const make = (S: EngineState, key: string, id: string): TurnRecord => ({
@@ -134,8 +146,9 @@ const judge = (S: EngineState, turn: TurnRecord, verdict: TurnVerdict | undefine
   }
   if (verdict?._tag === "interrupted") return { _tag: "interrupted", by: by ?? verdict.by }
   if (by !== undefined) {
-    // A finish reason seen before the settlement is completion, whoever asked for the interrupt.
-    return turn.finish !== undefined && turn.error === undefined
+    // A finish reason seen before the settlement is completion, whoever asked for the interrupt; not one of a prompt
+    // before, where the agent says that the turn failed.
+    return turn.finish !== undefined && turn.error === undefined && verdict?._tag !== "failed"
       ? { _tag: "completed", stopReason: turn.finish }
       : { _tag: "interrupted", by }
   }
@@ -167,16 +180,7 @@ export const settle = (S: EngineState, turn: TurnRecord, outcome: TurnOutcome): 
   S.turn = undefined
   S.settledAt = S.inputNo
   if (S.reading === undefined) S.endedAt = S.inputNo
-  S.settled.set(turn, { noticed: false })
-  if (S.settled.size > remembered) {
-    for (const old of S.settled.keys()) {
-      S.settled.delete(old)
-      for (const [key, owner] of S.turnByKey) {
-        if (owner === old) S.turnByKey.delete(key)
-      }
-      break
-    }
-  }
+  keep(S, turn, false)
   emit(S, {
     _tag: "TurnSettled",
     turnId: turn.id,
@@ -240,7 +244,11 @@ export const endBeforeWork = (S: EngineState): void => {
 
 /** Asks the agent to stop. The state changes in this very step, whatever the agent does. */
 export const interrupt = (S: EngineState, by: InterruptedBy, error?: ErrorInfo): void => {
-  if (S.turn === undefined && S.inflight !== undefined) prompts.startTurnOf(S, S.inflight).anchored = false
+  if (S.turn === undefined && S.inflight !== undefined) {
+    const unseen = prompts.startTurnOf(S, S.inflight)
+    unseen.anchored = false
+    unseen.streamed = false
+  }
   const turn = S.turn
   if (turn === undefined || turn.interrupt !== undefined) return
   turn.interrupt = {
