@@ -226,6 +226,8 @@ const untrue = (world: World, span: TurnSpan, outcome: TurnOutcome, truth: SimTu
       if (world.hindered && outcome.by === "policy") return undefined
       if (truth?.end._tag === "interrupted" && outcome.by === "provider") return undefined
       if ((gap || lossy) && world.S.phase === "closed" && world.drained === false) return undefined
+      // An agent that cannot be asked says nothing of a turn whose beginning was lost.
+      if (world.config.blind && lossAround(world, span.to)) return undefined
       return "nobody stopped it"
     }
     case "lost": {

@@ -113,7 +113,7 @@ const isUnplaced = (S: EngineState, signal: Signal): boolean => {
     }
     return true
   }
-  return S.reading === undefined && (S.resyncing || turn?.anchored === false) &&
+  return S.reading === undefined && (S.resyncing || turn?.streamed === false) &&
     !(signal._tag === "turnStarted" && signal.prompt !== undefined && signal.prompt === turn?.key)
 }
 
@@ -183,6 +183,8 @@ export const apply = (S: EngineState, signal: Signal): void => {
       return
     }
     case "turnStarted": {
+      // A turn whose beginning was missed was begun under the agent's name of it.
+      if (S.turn !== undefined && !S.promptByKey.has(S.turn.key)) S.turn.named ??= S.turn.key
       if (turns.isOther(S, signal.turn) && S.turn !== undefined) turns.settleByEvidence(S, S.turn, undefined)
       if (signal.prompt !== undefined) {
         const prompt = S.promptByKey.get(signal.prompt)

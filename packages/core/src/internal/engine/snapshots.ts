@@ -5,7 +5,7 @@ import { addEvidence, emit } from "./emit.ts"
 import * as prompts from "./prompts.ts"
 import * as requests from "./requests.ts"
 import * as signals from "./signals.ts"
-import type { EngineState, SnapshotRecord, TurnRecord } from "./state.ts"
+import type { EngineState, PromptRecord, SnapshotRecord, TurnRecord } from "./state.ts"
 import * as turns from "./turns.ts"
 
 /** Snapshots in a row at a resync that did not tell all. */
@@ -102,6 +102,25 @@ const beginOwn = (S: EngineState, signal: Signal, snapshot: Snapshot, record: Sn
   const verdict = snapshot.turns[prompt.key]
   if (snapshot.prompts[prompt.key] !== "taken" || verdict === undefined || verdict._tag === "unfinished") return
   prompts.begun(S, prompt)
+}
+
+/**
+ * A prompt without an answer of its own, and one after it in the conversation that has one: the agent took both in one
+ * step. Gives the turn of that one, or the prompt itself if its turn has not begun.
+ */
+const takenWith = (S: EngineState, key: string, snapshot: Snapshot): TurnRecord | PromptRecord | undefined => {
+  if (snapshot.turns[key]?._tag !== "unfinished") return undefined
+  let after = false
+  for (const signal of snapshot.signals) {
+    if (signal._tag !== "prompt") continue
+    const verdict = snapshot.turns[signal.key]
+    if (after && verdict !== undefined && verdict._tag !== "unfinished") {
+      const other = S.promptByKey.get(signal.key)
+      return S.turnByKey.get(signal.key) ?? (other === undefined || prompts.isFinal(other.state) ? undefined : other)
+    }
+    if (signal.key === key) after = true
+  }
+  return undefined
 }
 
 /** False: the agent has to be asked again, about what it was not asked yet. */
@@ -217,9 +236,21 @@ export const arrived = (
       S.snapshotWanted = true
       continue
     }
+    const together = fate === "taken" ? takenWith(S, prompt.key, snapshot) : undefined
+    if (together !== undefined) {
+      if ("attempts" in together) {
+        if (S.turn !== undefined || together.calling || together.fence > record.fence) {
+          prompt.doubtAt = S.now + S.options.limits.retry
+          continue
+        }
+        prompts.begun(S, together)
+        prompt.target = S.turn
+      } else prompt.target = together
+    }
     if (fate !== undefined) prompts.judged(S, prompt, fate, snapshot.turns[prompt.key], busy, record.resync)
   }
-  if (S.turn !== undefined && !judgeTurn(S, S.turn, snapshot, record)) whole = false
+  // A turn whose work was not read to its end is judged by the next snapshot.
+  if (only === undefined && S.turn !== undefined && !judgeTurn(S, S.turn, snapshot, record)) whole = false
   // A request of a turn that was not read to would begin that turn before the ones that come first.
   if (judges && only === undefined) judgeRequests(S, snapshot, record)
   S.origin = "native"

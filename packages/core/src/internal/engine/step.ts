@@ -206,7 +206,7 @@ const unavailable = (S: EngineState, error: ErrorInfo): void => {
 
 const tick = (S: EngineState): void => {
   const due = S.wakeAt
-  if (due !== undefined && S.now - due > S.options.limits.suspended && S.live) {
+  if (due !== undefined && S.now - due > S.options.limits.suspended && (S.live || S.resyncing)) {
     suspended(S)
     return
   }
