@@ -21,8 +21,7 @@ const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled"
   const known = S.turnByKey.get(key)
   if (known !== undefined) {
     if (known !== S.turn) return "settled"
-    known.anchored = true
-    if (S.reading === undefined) known.streamed = true
+    turns.named(S, known)
     // Work under the key of a prompt that was sent into this turn: the agent has begun with it.
     const prompt = S.promptByKey.get(key)
     if (prompt !== undefined) prompts.taken(S, prompt)
@@ -173,8 +172,7 @@ export const apply = (S: EngineState, signal: Signal): void => {
         prompts.seen(S, prompt)
         const turn = S.turnByKey.get(signal.key)
         if (turn !== undefined && turn === S.turn) {
-          turn.anchored = true
-          if (S.reading === undefined) turn.streamed = true
+          turns.named(S, turn)
           turns.life(S, turn)
         }
         return

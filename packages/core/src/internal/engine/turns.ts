@@ -76,6 +76,15 @@ export const alias = (S: EngineState, turn: TurnRecord, key: string): void => {
   S.turnByKey.set(key, turn)
 }
 
+/** The agent named the turn: what it says next without a name belongs to it. */
+export const named = (S: EngineState, turn: TurnRecord): void => {
+  turn.anchored = true
+  if (S.reading !== undefined || turn.streamed) return
+  turn.streamed = true
+  // An end without a name that came before was that of another turn, or the snapshot that was asked for will tell.
+  if (turn.heard === undefined) turn.settleAt = undefined
+}
+
 /** Something happened that only a living agent does. */
 export const life = (S: EngineState, turn: TurnRecord): void => {
   // What a snapshot tells lies in the past: an agent that is only read shows no life.
