@@ -1,7 +1,7 @@
 /** What becomes of a session when its connection breaks, its agent falls silent or its host sleeps. */
 import { assert, describe, it } from "@effect/vitest"
 import * as AgentError from "@reins/core/AgentError"
-import { Clock, Effect, Stream } from "effect"
+import { Clock, Effect, Fiber, Latch, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Hand from "./fixtures/handProvider.ts"
 import { open, request, until, withHand } from "./fixtures/sessions.ts"
@@ -74,6 +74,57 @@ describe("a connection", () => {
         yield* TestClock.adjust("1 second")
         const outcome = yield* turn.outcome
         assert.isTrue(outcome._tag === "lost" && outcome.error._tag === "NotInstalled")
+      })
+    ))
+})
+
+describe("a session that is closed while its connection is lost", () => {
+  it.effect("stops what the agent still does as soon as the agent can be told", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        hand.snapshot = () =>
+          Effect.succeed({
+            ...Hand.idle,
+            activity: hand.interrupts === 0 ? "busy" : "idle",
+            turns: { [key]: hand.interrupts === 0 ? { _tag: "running" } : { _tag: "unfinished" } }
+          })
+        hand.say(...Hand.begin(key, "Hello "))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        const back = yield* Latch.make(false)
+        hand.connect = back.await
+        hand.cut()
+        yield* until(session, (event) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
+        const closing = yield* Effect.forkChild(session.close)
+        yield* Effect.yieldNow
+        assert.strictEqual(hand.interrupts, 0)
+        yield* back.open
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(closing)
+        assert.strictEqual(hand.interrupts, 1)
+        assert.deepStrictEqual(yield* turn.outcome, { _tag: "interrupted", by: "host" })
+      })
+    ))
+
+  it.effect("closes within its limit when the agent cannot be had", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        hand.say(...Hand.begin(hand.submissions[0]?.key ?? "", "Hello "))
+        yield* until(session, (event) => event._tag === "ItemDelta")
+        hand.connect = Effect.never
+        hand.cut()
+        yield* until(session, (event) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
+        const closing = yield* Effect.forkChild(session.close)
+        yield* TestClock.adjust("5 seconds")
+        yield* Fiber.join(closing)
+        assert.strictEqual(hand.interrupts, 0)
+        assert.deepStrictEqual(yield* turn.outcome, { _tag: "interrupted", by: "host" })
       })
     ))
 })

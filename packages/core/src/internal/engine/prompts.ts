@@ -36,7 +36,8 @@ const change = (S: EngineState, prompt: PromptRecord, state: PromptState): void 
     for (const old of S.prompts.values()) {
       if (!isFinal(old.state)) continue
       S.prompts.delete(old.id)
-      if (old.key !== undefined) S.promptByKey.delete(old.key)
+      // Its own key, and the agent's names of turns that it began.
+      for (const [key, owner] of S.promptByKey) if (owner === old) S.promptByKey.delete(key)
       break
     }
   }

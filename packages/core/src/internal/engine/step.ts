@@ -156,6 +156,7 @@ const connected = (S: EngineState, generation: number, resync: boolean): void =>
   S.snapshotWanted = true
   S.connection = "resyncing"
   emit(S, { _tag: "ConnectionChanged", status: { _tag: "resyncing" } })
+  if (S.turn !== undefined) turns.sendInterrupt(S, S.turn)
 }
 
 const lost = (S: EngineState, generation: number, error: ErrorInfo): void => {
@@ -254,7 +255,8 @@ const close = (S: EngineState, why: string): void => {
   S.closing = { why, deadline: S.now + S.options.limits.close }
   for (const prompt of S.queue.waiting.slice()) prompts.withdrawForClose(S, prompt)
   turns.interrupt(S, "host")
-  if (!S.live) finish(S)
+  // What may still run is stopped as soon as the agent can be told, if that is within the limit.
+  if (!S.live && S.turn === undefined && prompts.open(S).length === 0) finish(S)
 }
 
 /** Ends the session: everything open is settled before `SessionClosed`, the last event. */

@@ -276,7 +276,9 @@ export const interrupt = (S: EngineState, by: InterruptedBy, error?: ErrorInfo):
 /** An interrupt that overtakes its prompt would hit nothing, so it waits until the submission was answered. */
 export const sendInterrupt = (S: EngineState, turn: TurnRecord): void => {
   const interrupt = turn.interrupt
-  if (interrupt === undefined || interrupt.sent || !S.live) return
+  if (interrupt === undefined || interrupt.sent) return
+  // A session that closes does not wait until what it missed is read.
+  if (!S.live && !(S.resyncing && S.phase === "closing")) return
   if (S.inflight?.calling === true) return
   interrupt.sent = true
   interrupt.retryAt = undefined
