@@ -1,8 +1,10 @@
 /**
- * A million histories, or as many as the first argument says, from the seed in the second. Each that fails is printed
- * as short as it can be made; the run goes on, and ends with the list of their seeds.
+ * A million histories, or as many as the first argument says, from the seed in the second, and a script of cuts for each
+ * tenth of them. Each that fails is printed as short as it can be made; the run goes on, and ends with the list of their
+ * seeds.
  */
 import * as HistoryModule from "./history.ts"
+import * as invariance from "./invariance.ts"
 import { describe, play, shrink } from "./verify.ts"
 
 /** Failures that are printed; more are only counted. */
@@ -21,6 +23,13 @@ for (let n = 0; n < count; n++) {
     console.error(`law ${failure.law} failed after ${n} histories, seed ${seed + n}`)
   }
   events += world.log.length
+  if (n % 10 === 0) {
+    const script = invariance.generate(seed + n)
+    if (invariance.check(script) !== undefined) {
+      failed.push(`law 10: seed ${seed + n}`)
+      if (failed.length <= printed) console.error(invariance.describe(invariance.shrink(script)))
+    }
+  }
   if ((n + 1) % 10_000 === 0) {
     const seconds = (performance.now() - started) / 1000
     console.log(`${n + 1} histories, ${Math.round((n + 1) / seconds)} a second, ${events} events`)
