@@ -31,7 +31,7 @@ const turnOf = (S: EngineState, key: string | undefined): TurnRecord | "settled"
   if (prompt !== undefined) {
     if (prompts.isFinal(prompt.state)) {
       // Given up by us, taken by the agent into what runs now.
-      if (S.reading !== undefined || S.turn?.anchored !== true || turns.isEnding(S)) return "settled"
+      if (S.reading !== undefined || S.turn?.streamed !== true || turns.isEnding(S)) return "settled"
       turns.alias(S, S.turn, key)
       return S.turn
     }
