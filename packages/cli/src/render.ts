@@ -320,7 +320,7 @@ const onConnection = (state: RenderState, event: Extract<SessionEvent, { _tag: "
             }`
           )
         )
-        : note(next, paint.dim("  Connected again; nothing was missed"))
+        : note(next, paint.dim("  Connected again; all that happened meanwhile was read"))
     }
   }
 }

@@ -150,7 +150,8 @@ layer(Host.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: t
         const given: Array<Answer> = [
           { _tag: "answers", answers: [["Red"]] },
           { _tag: "answers", answers: [["a colour of my own"]] },
-          { _tag: "decline" }
+          { _tag: "decline", reason: "Nobody knows colours here." },
+          { _tag: "cancel" }
         ]
         yield* answering(session, () => given.shift() ?? { _tag: "cancel" })
         const ask = tools(["question", {
@@ -172,7 +173,12 @@ layer(Host.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: t
         const opened = yield* Stream.runCollect(refused.events)
         const settled = [...opened].find(Host.isTag("RequestSettled"))
         assert.strictEqual(settled?.decision?._tag, "decline")
-        assert.notStrictEqual((yield* refused.outcome)._tag, "lost")
+        // The agent goes on, and knows why.
+        assert.strictEqual((yield* refused.outcome)._tag, "completed")
+        const told = (yield* model.requests).at(-1)?.request.toolResultsAfterLastUser
+        assert.include(JSON.stringify(told), "Nobody knows colours here.")
+        const cancelled = yield* session.prompt(prompt("ask", ask, text("thanks")))
+        assert.deepStrictEqual(yield* cancelled.outcome, { _tag: "interrupted", by: "user" })
       }))
 
     it.effect("declineAll runs nothing", () =>

@@ -64,6 +64,11 @@ const write = Effect.fnUntraced(function*(path: string, content: unknown) {
 
 const on = (options: Host.HostOptions) => Effect.provide(Host.layer({ policy: ApprovalPolicy.askAlways, ...options }))
 
+/** Accepts whatever is asked, and is not the policy under which nothing is asked. */
+const acceptsAllAsked = ApprovalPolicy.prepend(ApprovalPolicy.fullAccess, [
+  { name: "never", when: { kinds: ["no such kind"] }, then: { _tag: "decline" } }
+])
+
 const allowAll = { bash: "allow", edit: "allow", task: "allow" }
 
 describe("askAlways asks although", () => {
@@ -136,21 +141,68 @@ describe("askAlways asks although", () => {
 
 describe("what the user denies", () => {
   it.live(
-    "becomes a question, which a policy declines; an agent of the user's own keeps its denials",
+    "stays denied, whatever the policy accepts: in general, by pattern, for an agent, in plan mode, by variable",
     () =>
       Effect.gen(function*() {
-        const { cwd } = yield* Host.Place
-        yield* write(`${cwd}/opencode.json`, {
-          permission: { bash: "deny" },
-          agent: { helper: { mode: "subagent", description: "h", permission: { bash: "allow", edit: "deny" } } }
-        })
-        const asked = yield* askedFor(yield* Host.open(), "helper", "denied")
-        assert.deepStrictEqual(asked, ["0 command", "0 subagent", "1 command"])
         const fs = yield* FileSystem.FileSystem
-        assert.isFalse(yield* fs.exists(`${cwd}/denied.txt`))
-      }).pipe(Effect.scoped, on({})),
-    60_000
+        const { cwd } = yield* Host.Place
+        yield* write(`${cwd}/.env`, "SECRET=planted")
+        yield* write(`${cwd}/a.txt`, "plain")
+        yield* write(`${cwd}/opencode.json`, {
+          permission: { read: { "*": "allow", "*.env": "deny" }, edit: "deny" },
+          agent: { helper: { mode: "subagent", description: "h", permission: { bash: "allow" } } }
+        })
+        const session = yield* Host.open({ env: { OPENCODE_PERMISSION: JSON.stringify({ webfetch: "deny" }) } })
+        const turn = yield* session.prompt(prompt(
+          "work",
+          tools(["read", { filePath: `${cwd}/.env` }]),
+          tools(["read", { filePath: `${cwd}/a.txt` }]),
+          tools(["write", { filePath: `${cwd}/new.txt`, content: "x\n" }]),
+          tools(["webfetch", { url: "http://127.0.0.1:1/", format: "text" }]),
+          tools(["task", {
+            description: "d",
+            subagent_type: "helper",
+            prompt: prompt("child", tools(["write", { filePath: `${cwd}/child.txt`, content: "x\n" }]), text("no"))
+          }]),
+          text("done")
+        ))
+        assert.strictEqual((yield* turn.outcome)._tag, "completed")
+        const model = yield* ScriptedModel.ScriptedModel
+        const seen = JSON.stringify(yield* model.requests)
+        assert.notInclude(seen, "planted")
+        assert.include(seen, "plain")
+        assert.isFalse(yield* fs.exists(`${cwd}/new.txt`))
+        assert.isFalse(yield* fs.exists(`${cwd}/child.txt`))
+        yield* session.configure({ mode: "plan" })
+        const planned = yield* session.prompt(
+          prompt("plan", tools(["write", { filePath: `${cwd}/plan.txt`, content: "x\n" }]), text("no"))
+        )
+        assert.strictEqual((yield* planned.outcome)._tag, "completed")
+        assert.isFalse(yield* fs.exists(`${cwd}/plan.txt`))
+        const asked = yield* session.events({ after: 0 }).pipe(
+          Stream.takeUntil((event) =>
+            event._tag === "TurnSettled" && event.turnId === planned.id.replace("prm", "trn")
+          ),
+          Stream.filter(Host.isTag("RequestOpened")),
+          Stream.map((event) => event.kind),
+          Stream.runCollect
+        )
+        assert.deepStrictEqual([...asked], ["read", "subagent"])
+      }).pipe(Effect.scoped, on({ policy: acceptsAllAsked })),
+    90_000
   )
+
+  it.live("in plan mode, which edits nothing, stays denied without any configuration", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const { cwd } = yield* Host.Place
+      const session = yield* Host.open({ mode: "plan" })
+      const turn = yield* session.prompt(
+        prompt("plan", tools(["write", { filePath: `${cwd}/plan.txt`, content: "x\n" }]), text("no"))
+      )
+      assert.strictEqual((yield* turn.outcome)._tag, "completed")
+      assert.isFalse(yield* fs.exists(`${cwd}/plan.txt`))
+    }).pipe(Effect.scoped, on({ policy: acceptsAllAsked })), 60_000)
 })
 
 describe("the rules of a conversation", () => {

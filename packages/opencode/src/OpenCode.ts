@@ -10,6 +10,7 @@ import * as Capabilities from "@reins/core/Capabilities"
 import type { PromptInput } from "@reins/core/Prompt"
 import type { Connection, ConnectOptions, Model, Probe, Provider, Submission } from "@reins/core/Provider"
 import type { Opened } from "@reins/core/SessionEvent"
+import type { RequestSignal } from "@reins/core/Signal"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -89,6 +90,9 @@ const decodeCursor = Schema.decodeUnknownEffect(Cursor)
 /** Sent with a refusal: without words OpenCode ends the turn, with them the model goes on. */
 const declined =
   "The user declined this. Do not try to reach the same in another way; say what you would need, and go on."
+
+/** The answer to a question that the user does not want to answer. */
+const unanswered = "The user does not want to answer this. Go on without the answer."
 
 const defaultModel = (model: string | undefined) => {
   if (model === undefined) return undefined
@@ -194,13 +198,17 @@ export const make = (
       return { server, client, config }
     })
 
-    /** One whose subagents ask about what the user's own files allow, too: only the server itself knows these files. */
+    /**
+     * One whose agents ask about what the user's own files allow, and keep what these deny: only the server itself knows
+     * the files.
+     */
     const asking = Effect.fnUntraced(function*(session: ConnectOptions) {
       let extra = askRules.noExtra
       for (let attempt = 1;; attempt++) {
         const scope = yield* Scope.fork(yield* Effect.scope)
         const prepared = yield* prepare(session, extra).pipe(Scope.provide(scope))
-        const more = askRules.unasked(prepared.config, extra)
+        const rules = yield* prepared.client.agentRules(session.cwd)
+        const more = askRules.missing(prepared.config, rules, extra)
         if (more === undefined) return prepared
         if (attempt === maxAsking) {
           return yield* AgentError.make(
@@ -299,7 +307,7 @@ export const make = (
         // OpenCode merges a prompt that arrives during a turn into the next step of the loop.
         steer: submit,
         interrupt: client.abort(sessionID),
-        settle: (request, answer) => settle(client, session.cwd, request.kind, request.key, answer),
+        settle: (request, answer) => settle(client, session.cwd, request, answer),
         snapshot: (request) =>
           Effect.all({
             status: client.sessionStatus(session.cwd),
@@ -375,14 +383,16 @@ const childMessages = (client: OpenCodeServer.Live["client"], state: NormaliserS
 const settle = (
   client: OpenCodeServer.Live["client"],
   directory: string,
-  kind: string,
-  key: string,
+  { facts: { questions = [] }, key, kind }: RequestSignal,
   answer: Answer
 ): Effect.Effect<"delivered" | "gone", AgentError.AgentError> => {
   if (kind === "question") {
-    return answer._tag === "answers"
-      ? client.replyQuestion(key, { answers: answer.answers }, directory)
-      : client.rejectQuestion(key, directory)
+    if (answer._tag === "answers") return client.replyQuestion(key, { answers: answer.answers }, directory)
+    // A rejected question ends the turn; the words of a refusal are an answer to each question, and the model goes on.
+    const words = answer._tag === "decline" ? answer.reason ?? unanswered : undefined
+    return words === undefined
+      ? client.rejectQuestion(key, directory)
+      : client.replyQuestion(key, { answers: questions.map(() => [words]) }, directory)
   }
   switch (answer._tag) {
     case "accept":

@@ -77,7 +77,9 @@ export const find = Effect.fnUntraced(function*(options: {
       new AgentError.NotInstalled({
         binary: "opencode",
         tried,
-        description: "The path was given explicitly, so no other place was looked at."
+        description: options.binary === undefined
+          ? "The environment variable REINS_OPENCODE_BIN names it, so no other place was looked at. Unset it to have the program searched for."
+          : "The path was given explicitly, so no other place was looked at."
       })
     )
   }

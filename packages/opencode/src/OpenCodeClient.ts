@@ -106,6 +106,8 @@ export interface OpenCodeClient {
   readonly health: Effect.Effect<Wire.Health, AgentError.AgentError>
   /** The effective configuration; fails with `InvalidConfig` where the server runs but cannot read it. */
   readonly config: (directory?: string) => Effect.Effect<Wire.Config, AgentError.AgentError>
+  /** The agents of a directory with the rules that hold for each. */
+  readonly agentRules: (directory?: string) => Effect.Effect<ReadonlyArray<Wire.Agent>, AgentError.AgentError>
   readonly createSession: (
     options: CreateSession,
     directory?: string
@@ -358,6 +360,7 @@ export const make = Effect.fnUntraced(function*(
         (answer): "deleted" | "gone" => answer._tag === "gone" ? "gone" : "deleted"
       ),
     children: (id) => ofSession(id, { method: "GET", path: session(id, "/children") }, Schema.Array(Wire.Session)),
+    agentRules: (directory) => get({ method: "GET", path: "/agent", directory }, Schema.Array(Wire.Agent)),
     sessionStatus: (directory) =>
       get(
         { method: "GET", path: "/session/status", directory },

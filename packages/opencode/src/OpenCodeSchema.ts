@@ -487,3 +487,27 @@ export const ModelProviders = Schema.Struct({
  * @since 0.1.0
  */
 export type ModelProviders = typeof ModelProviders.Type
+
+/**
+ * An agent with the rules that hold for it, in their order: the last that matches wins.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Agent = Schema.Struct({
+  name: Schema.String,
+  permission: Schema.Array(
+    Schema.Struct({
+      permission: Schema.String,
+      pattern: Schema.String,
+      action: Schema.Literals(["ask", "allow", "deny"])
+    })
+  )
+})
+/**
+ * An agent with the rules that hold for it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Agent = typeof Agent.Type

@@ -199,6 +199,7 @@ export const make = Effect.fnUntraced(function*(
   const content = options.env["OPENCODE_CONFIG_CONTENT"] ?? (inherited === "" ? undefined : inherited)
   const { ask } = options
   const config = ask === false ? content : askRules.askConfig(content, ask) ?? content
+  const permission = options.env["OPENCODE_PERMISSION"] ?? (yield* variable("OPENCODE_PERMISSION"))
   const data = options.env["XDG_DATA_HOME"] ?? (yield* variable("XDG_DATA_HOME"))
   const dataDirectory = data !== "" ? data : `${options.env["HOME"] ?? (yield* variable("HOME"))}/.local/share`
 
@@ -229,7 +230,7 @@ export const make = Effect.fnUntraced(function*(
         OPENCODE_DISABLE_AUTOUPDATE: "1",
         ...options.env,
         ...(config === undefined ? undefined : { OPENCODE_CONFIG_CONTENT: config }),
-        ...(ask === false ? undefined : { OPENCODE_PERMISSION: askRules.askPermission(ask) }),
+        ...(ask === false ? undefined : { OPENCODE_PERMISSION: askRules.askPermission(permission, ask) }),
         OPENCODE_SERVER_PASSWORD: secret,
         OPENCODE_SERVER_USERNAME: undefined
       },

@@ -86,7 +86,7 @@ describe("OpenCodeServer", () => {
         JSON.parse(environment["config"] ?? ""),
         JSON.parse(askRules.askConfig("{\"model\":\"a/b\"}") ?? "")
       )
-      assert.strictEqual(environment["permission"], askRules.askPermission())
+      assert.strictEqual(environment["permission"], askRules.askPermission("{\"bash\":\"allow\"}"))
       assert.isUndefined(environment["username"])
       assert.deepStrictEqual(rest, ["ready", "GET /global/health", "GET /global/event", "POST /global/dispose"])
       const gone = yield* Effect.exit(server.live)

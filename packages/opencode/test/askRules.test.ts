@@ -26,27 +26,37 @@ const assertAsks = (permission: Permission) => {
 }
 
 describe("askRules", () => {
-  it("makes every agent ask where nothing is configured", () => {
+  it("makes every agent ask where nothing is configured, and keeps what OpenCode's own agents are denied", () => {
     for (const content of [undefined, "", "  ", "{}"]) {
       const config = parsed(content)
       assertAsks(config.permission)
-      for (const name of ["general", "explore"]) assertAsks(config.agent[name]?.permission ?? {})
       assert.strictEqual(decide(config.permission, "todowrite"), "allow")
+      assert.strictEqual(decide(config.agent["explore"]?.permission ?? {}, "edit"), "deny")
+      assert.strictEqual(decide(config.agent["explore"]?.permission ?? {}, "grep"), "ask")
+      assert.deepInclude(config.agent["plan"]?.permission["edit"], { "*": "deny" })
     }
   })
 
-  it("overrides what the caller's own content allows, whatever its place, and keeps the rest of it", () => {
+  it("asks about what the caller's own content allows, whatever its place, and keeps the rest of it", () => {
     const config = parsed(JSON.stringify({
       model: "a/b",
-      permission: { mcp_anything: "allow", "*": "allow", bash: { "git *": "allow" }, edit: "allow" },
-      agent: { general: { permission: { bash: "allow" } }, own: { mode: "subagent", permission: "allow" } }
+      permission: { mcp_anything: "allow", "*": "allow", bash: { "git *": "allow" }, edit: "deny" },
+      agent: {
+        general: { permission: { bash: "allow", edit: "deny" } },
+        own: { mode: "subagent", permission: "allow" },
+        explore: { permission: { write: "allow" } }
+      }
     }))
     assert.strictEqual(config.model, "a/b")
-    assertAsks(config.permission)
-    assertAsks(config.agent["general"]?.permission ?? {})
-    assertAsks(config.agent["own"]?.permission ?? {})
+    assert.deepStrictEqual(config.permission["bash"], { "git *": "ask" })
+    assert.strictEqual(decide(config.permission, "edit"), "deny")
+    assert.strictEqual(decide(config.permission, "webfetch"), "ask")
+    assert.deepStrictEqual(config.agent["general"]?.permission, { bash: "ask", edit: "deny" })
+    assert.deepStrictEqual(config.agent["own"]?.permission, { "*": "ask" })
     assert.strictEqual(config.agent["own"]?.mode, "subagent")
+    assert.strictEqual(decide(config.agent["explore"]?.permission ?? {}, "write"), "ask")
     assertAsks(parsed(JSON.stringify({ permission: "allow" })).permission)
+    assert.strictEqual(decide(parsed(JSON.stringify({ permission: "deny" })).permission, "bash"), "deny")
   })
 
   it("reads comments and trailing commas as the agent does, and leaves the text of strings alone", () => {
@@ -63,14 +73,18 @@ describe("askRules", () => {
 
   it("finds what an effective configuration still allows, and asks about that too", () => {
     const config = {
-      permission: { ...parsed("{}").permission, mcp_anything: "allow", other: { "a *": "allow", "b *": "deny" } },
+      permission: {
+        early: "allow",
+        ...parsed("{}").permission,
+        mcp_anything: "allow",
+        other: { "a *": "allow", "b *": "deny" }
+      },
       agent: {
-        general: { permission: parsed("{}").agent["general"]?.permission },
         build: {},
         own: { mode: "subagent", permission: { "*": "allow", edit: "deny", bash: { "*": "allow", "rm *": "deny" } } }
       }
     }
-    const extra = askRules.unasked(config, askRules.noExtra)
+    const extra = askRules.missing(config, [], askRules.noExtra)
     assert.deepStrictEqual(extra, {
       permission: { mcp_anything: "ask", other: { "a *": "ask" } },
       agent: { own: { "*": "ask", bash: { "*": "ask" } } }
@@ -78,28 +92,70 @@ describe("askRules", () => {
     const next = parsed("{}", extra)
     assert.strictEqual(next.permission["mcp_anything"], "ask")
     assert.deepStrictEqual(next.agent["own"]?.permission, { "*": "ask", bash: { "*": "ask" } })
-    assert.isUndefined(askRules.unasked(next, askRules.noExtra))
-    assert.strictEqual((JSON.parse(askRules.askPermission(extra)) as Permission)["mcp_anything"], "ask")
+    assert.isUndefined(askRules.missing(next, [], askRules.noExtra))
+    assert.strictEqual((JSON.parse(askRules.askPermission(undefined, extra)) as Permission)["mcp_anything"], "ask")
+  })
+
+  it("finds what an agent was denied before our own rules, with its exceptions, and denies it again", () => {
+    const rules = (...lines: ReadonlyArray<string>): ReadonlyArray<askRules.AskRule> =>
+      lines.map((line) => {
+        const [permission = "", pattern = "", action = ""] = line.split(" ")
+        return { permission, pattern, action: action as askRules.AskRule["action"] }
+      })
+    const before = [
+      "* * allow",
+      "question * deny",
+      "read *.env ask",
+      "edit * deny",
+      "read * allow",
+      "read *.env deny",
+      "read a.env allow"
+    ]
+    const agents = [
+      { name: "build", permission: rules(...before, "* * ask", "todowrite * allow") },
+      // The user's own rules, in an order in which they come behind ours.
+      { name: "kept", permission: rules("* * allow", "* * ask", "edit * deny") },
+      // Ours took its place again already.
+      { name: "again", permission: rules(...before, "* * ask", "edit * deny", "read * ask", "read *.env deny") },
+      // Denied first, and allowed by a later rule of the user's: nothing is denied.
+      { name: "moot", permission: rules("edit * deny", "* * allow", "* * ask") }
+    ]
+    const extra = askRules.missing({}, agents, askRules.noExtra)
+    assert.deepStrictEqual(extra?.agent, {
+      build: { edit: "deny", read: { "*": "ask", "*.env": "deny", "a.env": "ask" } }
+    })
+    assert.deepStrictEqual(parsed("{}", extra).agent["build"]?.permission, extra?.agent["build"])
   })
 
   it("keeps what was found before when more is found", () => {
-    const first = askRules.unasked({ permission: { a: "allow" } }, askRules.noExtra)
-    const second = askRules.unasked({ agent: { x: { permission: "allow" } } }, first ?? askRules.noExtra)
+    const first = askRules.missing({ permission: { a: "allow" } }, [], askRules.noExtra)
+    const second = askRules.missing({ agent: { x: { permission: "allow" } } }, [], first ?? askRules.noExtra)
     assert.deepStrictEqual(second, { permission: { a: "ask" }, agent: { x: { "*": "ask" } } })
   })
 
-  it("gives a conversation rules unless its policy accepts everything", () => {
-    assert.deepStrictEqual(askRules.sessionRules(ApprovalPolicy.fullAccess), [])
-    const rules = askRules.sessionRules(ApprovalPolicy.askAlways)
+  it("keeps what the caller's OPENCODE_PERMISSION denies, and asks about what it allows", () => {
+    const permission = JSON.parse(
+      askRules.askPermission(JSON.stringify({ "*": "allow", bash: "allow", edit: "deny" }))
+    ) as Permission
+    assert.strictEqual(decide(permission, "bash"), "ask")
+    assert.strictEqual(decide(permission, "edit"), "deny")
+    assert.strictEqual(decide(permission, "webfetch"), "ask")
+    assertAsks(JSON.parse(askRules.askPermission("{ broken")) as Permission)
+  })
+
+  it("gives a conversation rules on a server that is not ours, unless its policy accepts everything", () => {
+    assert.deepStrictEqual(askRules.sessionRules(ApprovalPolicy.fullAccess, false), [])
+    const rules = askRules.sessionRules(ApprovalPolicy.askAlways, false)
     assert.deepStrictEqual(rules[0], { permission: "*", pattern: "*", action: "ask" })
     assert.isTrue(rules.slice(1).every((rule) => rule.action === "allow" && !tools.includes(rule.permission)))
     for (const policy of [ApprovalPolicy.acceptEdits, ApprovalPolicy.acceptReads, ApprovalPolicy.declineAll]) {
-      assert.deepStrictEqual(askRules.sessionRules(policy), rules)
+      assert.deepStrictEqual(askRules.sessionRules(policy, false), rules)
+      assert.deepStrictEqual(askRules.sessionRules(policy), [])
     }
   })
 
   it("knows rules that a conversation has already", () => {
-    const rules = askRules.sessionRules(ApprovalPolicy.askAlways)
+    const rules = askRules.sessionRules(ApprovalPolicy.askAlways, false)
     const allow = { permission: "*", pattern: "*", action: "allow" }
     assert.isTrue(askRules.endsWith(rules, rules))
     assert.isTrue(askRules.endsWith([allow, ...rules], rules))

@@ -352,7 +352,7 @@ const awaitReady = Effect.fnUntraced(function*<Info, Line, R, R2>(
   const waiting = Effect.forever(Effect.andThen(Effect.sleep(reportEvery), report))
   const ended = Effect.flatMap(
     Deferred.await(child.exited),
-    (exit) => failWith(new AgentError.ProcessExited({ command: child.command, ...exit }))
+    (exit) => failWith(new AgentError.ProcessExited({ command: child.command, starting: true, ...exit }))
   )
 
   return yield* Effect.raceAllFirst([ready, ended, waiting]).pipe(

@@ -19,6 +19,10 @@ const unfit = "This host cannot answer a request of this kind. Go on without it.
 const answer = (session: Session, request: AgentRequest, given: Answer) =>
   Effect.ignore(session.answer(request.id, given))
 
+/** Told to the agent when the one who was asked went away. */
+const gone = "The user has left and cannot be asked. Do not try to reach the same in another way; say what you would " +
+  "need, and go on."
+
 /** Declines everything that would have to be asked, and says so once. */
 export const declineAll = (options: {
   readonly session: Session
@@ -60,11 +64,18 @@ export const askPerson = (options: {
   readonly session: Session
   /** Opened when a request was opened or settled. */
   readonly changed: Latch.Latch
+  /** Hears that the input ended (Ctrl-D), so that a request was declined for lack of an answer. */
+  readonly onDeclined: () => void
 }): Effect.Effect<never, never, Output | Terminal.Terminal> =>
   Effect.gen(function*() {
     const output = yield* Output
     const terminal = yield* Terminal.Terminal
     const { changed, session } = options
+    const left = Effect.fnUntraced(function*(request: AgentRequest) {
+      options.onDeclined()
+      yield* output.note("\n  The input ended, so this was declined\n")
+      return dialogue.refusal(request, gone)
+    })
     const paint = style.make(output.color)
 
     const readLine = (text: string) =>
@@ -79,7 +90,7 @@ export const askPerson = (options: {
       let text = `${dialogue.describe(request, paint, session.cwd)}\n${dialogue.choices(request, paint)}`
       while (true) {
         const typed = yield* readLine(text)
-        if (typed === undefined) return dialogue.refusal(request, nobody)
+        if (typed === undefined) return yield* left(request)
         const given = dialogue.approval(request, typed)
         if (given !== undefined) return given
         text = dialogue.choices(request, paint)
@@ -100,7 +111,7 @@ export const askPerson = (options: {
         let given: ReadonlyArray<string> | undefined
         while (given === undefined) {
           const typed = yield* readLine(text)
-          if (typed === undefined) return dialogue.refusal(request, nobody)
+          if (typed === undefined) return yield* left(request)
           given = dialogue.answers(question, typed)
         }
         if (given.length === 0) return dialogue.refusal(request, skipped)

@@ -124,21 +124,18 @@ export const conduct = Effect.fnUntraced(function*(
 
   const changed = Latch.makeUnsafe(false)
   let declinedUnasked = false
+  const onDeclined = () => {
+    declinedUnasked = true
+  }
   const seen = (event: SessionEvent.SessionEvent) => {
     if (event._tag === "RequestOpened" || event._tag === "RequestSettled") changed.openUnsafe()
   }
   const reader = yield* (options.json ? json : screen)(session, output, seen).pipe(Effect.forkScoped)
   if (output.canAsk) {
     yield* session.attach()
-    yield* Effect.forkScoped(asking.askPerson({ session, changed }))
+    yield* Effect.forkScoped(asking.askPerson({ session, changed, onDeclined }))
   } else {
-    yield* Effect.forkScoped(asking.declineAll({
-      session,
-      opened: changed,
-      onDeclined: () => {
-        declinedUnasked = true
-      }
-    }))
+    yield* Effect.forkScoped(asking.declineAll({ session, opened: changed, onDeclined }))
   }
 
   const handle = yield* session.prompt(options.prompt)

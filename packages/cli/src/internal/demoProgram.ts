@@ -258,9 +258,11 @@ const program = Effect.gen(function*() {
       "The agent's processes are ended and the temporary directory is removed.",
       "",
       paint.bold("Now with your own agent and model"),
-      "Set up OpenCode once (npx opencode auth login), go to a project, and run:",
-      `  ${paint.cyan("npx reins run \"Explain this project\"")}`,
-      `  ${paint.cyan("npx reins run --model anthropic/claude-sonnet-4-5 \"Fix the failing test\"")}`,
+      "Stay in this directory, set up OpenCode once (npx opencode auth login), and name the project to work in:",
+      `  ${paint.cyan("npx reins run --cwd /path/to/project \"Explain this project\"")}`,
+      `  ${
+        paint.cyan("npx reins run --cwd /path/to/project --model anthropic/claude-sonnet-4-5 \"Fix the failing test\"")
+      }`,
       `  ${paint.cyan("npx reins run --help")}`,
       ""
     ].join("\n")

@@ -23,6 +23,7 @@ export type StepTag =
   | "strayError"
   | "deliver"
   | "deliverTwice"
+  | "swap"
   | "late"
   | "call"
   | "reply"
@@ -69,6 +70,7 @@ const weights: ReadonlyArray<readonly [StepTag, number]> = [
   ["strayError", 3],
   ["deliver", 170],
   ["deliverTwice", 25],
+  ["swap", 30],
   ["late", 8],
   ["call", 120],
   ["reply", 110],
@@ -232,6 +234,8 @@ const play = (world: World, step: Step): void => {
       world.deliver(1 + a % 3, true)
       return
     }
+    case "swap":
+      return world.swap(a)
     case "late":
       return world.deliverLate()
     case "call": {

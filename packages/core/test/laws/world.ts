@@ -60,6 +60,26 @@ const callLimit = 30_000
 /** What an agent may tell without working. */
 const besides: ReadonlySet<Signal["_tag"]> = new Set(["info", "unrecognised", "diff"])
 
+/** What an agent tells of one thing in its own order, and of several things in any. */
+const loose: ReadonlySet<Signal["_tag"]> = new Set([
+  "item",
+  "delta",
+  "requestOpened",
+  "requestClosed",
+  "plan",
+  "diff",
+  "usage",
+  "info",
+  "unrecognised"
+])
+
+const areIndependent = (first: Signal, second: Signal): boolean => {
+  const keyOf = (signal: Signal): string => "key" in signal ? signal.key : signal._tag
+  const isPrompt = (signal: Signal): boolean => signal._tag === "item" && signal.item._tag === "userMessage"
+  return loose.has(first._tag) && loose.has(second._tag) && keyOf(first) !== keyOf(second) && !isPrompt(first) &&
+    !isPrompt(second)
+}
+
 const connectionLost = errorInfo("ConnectionLost", "lost")
 
 export class World {
@@ -233,6 +253,17 @@ export class World {
       }
     }
     return true
+  }
+
+  /** Two frames come in the other order, where nothing but chance had put them in this one. */
+  swap(choice: number): void {
+    const { stream } = this
+    const at = stream.length < 2 ? 0 : choice % (stream.length - 1)
+    const first = stream[at]
+    const second = stream[at + 1]
+    if (first === undefined || second === undefined || !areIndependent(first, second)) return
+    stream[at] = second
+    stream[at + 1] = first
   }
 
   /** An error that belongs to no turn: the agent was asked for something that it does not have. */

@@ -1,6 +1,11 @@
 /**
- * Makes OpenCode ask. Its default runs commands and edits unasked, so the servers that we start and the sessions that
- * we make get rules of their own.
+ * Makes OpenCode ask about what would be allowed, and leaves denied what is denied. Its default runs commands and edits
+ * unasked, so the servers that we start get rules of their own.
+ *
+ * Measured on 1.18.33: the rules of an agent are OpenCode's own, then the `permission` of the merged configuration, then
+ * the agent's `permission`; the last that matches wins. A key that is merged again keeps its place. So a `*` of ours comes
+ * after what the user's files name, and would turn their denials into questions; `GET /agent` tells what was lost that
+ * way, and a server that is started again says it once more, behind ours.
  */
 import type * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as Predicate from "effect/Predicate"
@@ -25,9 +30,12 @@ const harmless = ["todowrite", "todoread", "question", "plan_enter", "plan_exit"
 export const acceptsAll = (policy: ApprovalPolicy.ApprovalPolicy): boolean =>
   policy.rules.length === 0 && policy.otherwise._tag === "accept"
 
-/** Rules for `POST /session`. A child session does not inherit them (measured on 1.18.33): see `askConfig`. */
-export const sessionRules = (policy: ApprovalPolicy.ApprovalPolicy): ReadonlyArray<AskRule> =>
-  acceptsAll(policy)
+/**
+ * Rules for `POST /session`. Where the server is ours there are none: they would win over what the user denies, and a
+ * child session does not inherit them (measured on 1.18.33); `askConfig` asks instead.
+ */
+export const sessionRules = (policy: ApprovalPolicy.ApprovalPolicy, owned = true): ReadonlyArray<AskRule> =>
+  owned || acceptsAll(policy)
     ? []
     : [
       { permission: "*", pattern: "*", action: "ask" },
@@ -45,49 +53,48 @@ export const endsWith = (rules: unknown, ours: ReadonlyArray<AskRule>): boolean 
   })
 }
 
-/**
- * Named one by one: where a user's file sets `*` first and `bash` after it, a merged `*` alone would keep its place
- * before `bash` and lose.
- */
-const asked = [
-  "bash",
-  "edit",
-  "read",
-  "glob",
-  "grep",
-  "list",
-  "lsp",
-  "task",
-  "skill",
-  "webfetch",
-  "websearch",
-  "codesearch",
-  "external_directory",
-  "doom_loop"
-] as const
+type Permissions = Readonly<Record<string, unknown>>
 
-const askAll: Readonly<Record<string, string>> = {
+const isHarmless = (permission: string): boolean => (harmless as ReadonlyArray<string>).includes(permission)
+
+const askAll: Permissions = {
   "*": "ask",
-  ...Object.fromEntries(asked.map((permission) => [permission, "ask"])),
   ...Object.fromEntries(harmless.map((permission) => [permission, "allow"]))
+}
+
+/** What OpenCode's own agents are denied, said again behind our `*`; known, so that no second start has to tell it. */
+const builtIn: Readonly<Record<string, Permissions>> = {
+  explore: {
+    "*": "deny",
+    ...Object.fromEntries(
+      ["grep", "glob", "list", "bash", "webfetch", "websearch", "read", "external_directory"].map((
+        name
+      ) => [name, "ask"])
+    )
+  },
+  plan: {
+    task: { general: "deny" },
+    edit: { "*": "deny", ".opencode/plans/*.md": "ask", "*/opencode/plans/*.md": "ask" }
+  }
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   Predicate.isObject(value) && !Array.isArray(value)
 
-/** Ours last, whatever place a key had before. */
+/** A permission setting in its long form. */
+const rulesIn = (permission: unknown): Record<string, unknown> =>
+  typeof permission === "string" ? { "*": permission } : isObject(permission) ? permission : {}
+
+/** Ours behind what is there; a `*` that was there keeps its place, and its denial of everything. */
 const overlay = (permission: unknown): Record<string, unknown> => {
-  const result: Record<string, unknown> = {}
-  if (isObject(permission)) {
-    for (const [key, value] of Object.entries(permission)) if (!(key in askAll)) result[key] = value
-  }
-  return { ...result, ...askAll }
+  const there = rulesIn(permission)
+  return withAsks({ ...there, ...askAll, ...(there["*"] === "deny" ? { "*": "deny" } : undefined) })
 }
 
-/** What the user's own files allow besides `askAll`, turned into asks: by permission, and by agent and permission. */
+/** What is said besides `askAll`: by permission, and by agent and permission. */
 export interface Extra {
-  readonly permission: Readonly<Record<string, unknown>>
-  readonly agent: Readonly<Record<string, Readonly<Record<string, unknown>>>>
+  readonly permission: Permissions
+  readonly agent: Readonly<Record<string, Permissions>>
 }
 
 export const noExtra: Extra = { permission: {}, agent: {} }
@@ -100,12 +107,62 @@ const asking = (value: unknown): unknown => {
   return patterns.length === 0 ? undefined : Object.fromEntries(patterns)
 }
 
+/** What still runs unasked: what stands behind the `*` of ours, where there is one. */
 const allowed = (permission: unknown): Record<string, unknown> => {
-  const rules = typeof permission === "string" ? { "*": permission } : isObject(permission) ? permission : {}
+  const entries = Object.entries(rulesIn(permission))
+  const ours = entries.findIndex(([key, value]) => key === "*" && value === "ask")
   const found: Record<string, unknown> = {}
-  for (const [key, value] of Object.entries(rules)) {
+  for (const [key, value] of entries.slice(ours + 1)) {
     const ask = asking(value)
-    if (ask !== undefined && askAll[key] !== "allow") found[key] = ask
+    if (ask !== undefined && !isHarmless(key)) found[key] = ask
+  }
+  return found
+}
+
+const withAsks = (permission: unknown): Record<string, unknown> =>
+  merged(rulesIn(permission), allowed(permission)) as Record<string, unknown>
+
+/** OpenCode's own agents that have no tools. */
+const toolless: ReadonlySet<string> = new Set(["title", "summary", "compaction"])
+
+/** An agent as `GET /agent` tells it: its rules in their order. */
+export interface Agent {
+  readonly name: string
+  readonly permission: ReadonlyArray<AskRule>
+}
+
+/** The rules that hold, by permission and pattern in their order: each drops those before it that it covers. */
+const holding = (rules: ReadonlyArray<AskRule>): Map<string, Map<string, AskRule["action"]>> => {
+  const found = new Map<string, Map<string, AskRule["action"]>>()
+  for (const { action, pattern, permission } of rules) {
+    if (permission === "*" && pattern === "*") found.clear()
+    const patterns = (pattern === "*" ? undefined : found.get(permission)) ?? new Map<string, AskRule["action"]>()
+    patterns.delete(pattern)
+    patterns.set(pattern, action)
+    found.delete(permission)
+    found.set(permission, patterns)
+  }
+  return found
+}
+
+/** What an agent was denied before our `*`, and is not any more. Exceptions from a denial are asked about. */
+const lost = (agent: Agent): Record<string, unknown> => {
+  const ours = agent.permission.findLastIndex(({ action, pattern, permission }) =>
+    permission === "*" && pattern === "*" && action === "ask"
+  )
+  const behind = holding(agent.permission.slice(ours + 1))
+  const found: Record<string, unknown> = {}
+  const before = holding(agent.permission.slice(0, Math.max(0, ours)))
+  const everything = before.get("*")?.get("*") === "deny"
+  for (const [permission, patterns] of before) {
+    if (isHarmless(permission)) continue
+    const again = behind.get(permission)
+    const denies = [...patterns].some(([pattern, action]) => action === "deny" && again?.get(pattern) !== "deny")
+    if (!denies && !(everything && again === undefined && behind.get("*") === undefined)) continue
+    const rules = [...patterns].map(([pattern, action]) => [pattern, action === "deny" ? "deny" : "ask"] as const)
+    const [first] = rules
+    // Some permissions take no patterns, and are refused with them.
+    found[permission] = rules.length === 1 && first?.[0] === "*" ? first[1] : Object.fromEntries(rules)
   }
   return found
 }
@@ -118,11 +175,12 @@ const merged = (base: unknown, over: unknown): unknown => {
 }
 
 /**
- * What an effective configuration (`GET /config`) still lets run unasked in subagents: permissions that the user's files
- * name and ours do not, such as those of an MCP server, and the user's own agents. `undefined`: nothing.
+ * What has to be said besides, seen from a server that answers: permissions that the user's files allow behind our `*`,
+ * in general (an MCP server's, say) and for an agent, and what an agent was denied before it. `undefined`: nothing.
  */
-export const unasked = (
+export const missing = (
   config: { readonly permission?: unknown; readonly agent?: unknown },
+  agents: ReadonlyArray<Agent>,
   before: Extra
 ): Extra | undefined => {
   const permission = allowed(config.permission)
@@ -131,13 +189,18 @@ export const unasked = (
     const found = allowed(isObject(value) ? value["permission"] : undefined)
     if (Object.keys(found).length > 0) agent[name] = found
   }
+  for (const one of agents) {
+    const denied = toolless.has(one.name) ? {} : lost(one)
+    if (Object.keys(denied).length > 0)
+      agent[one.name] = merged(agent[one.name] ?? {}, denied) as Record<string, unknown>
+  }
   if (Object.keys(permission).length === 0 && Object.keys(agent).length === 0) return undefined
   return merged(before, { permission, agent }) as Extra
 }
 
 /**
  * The caller's `OPENCODE_CONFIG_CONTENT` with permissions that make every agent ask, subagents included. It is passed
- * by the environment: nothing is written into anybody's files. Rules appended by OpenCode's merge come last and win.
+ * by the environment: nothing is written into anybody's files.
  */
 export const askConfig = (content: string | undefined, extra: Extra = noExtra): string | undefined => {
   let config: unknown = {}
@@ -150,25 +213,39 @@ export const askConfig = (content: string | undefined, extra: Extra = noExtra): 
     }
   }
   if (!isObject(config)) return undefined
-  const agents = isObject(config["agent"]) ? config["agent"] : {}
-  const asking: Record<string, unknown> = { ...agents }
-  for (const name of new Set(["general", "explore", ...Object.keys(agents)])) {
-    const agent = agents[name]
-    const own = isObject(agent) ? agent : {}
-    asking[name] = { ...own, permission: overlay(own["permission"]) }
+  const agents: Record<string, unknown> = {}
+  for (const [name, permission] of Object.entries(builtIn)) agents[name] = { permission }
+  for (const [name, agent] of Object.entries(isObject(config["agent"]) ? config["agent"] : {})) {
+    const own = isObject(agent) && "permission" in agent
+      ? { ...agent, permission: withAsks(agent["permission"]) }
+      : agent
+    agents[name] = merged(agents[name], own)
   }
   for (const [name, permission] of Object.entries(extra.agent)) {
-    asking[name] = merged(asking[name] ?? {}, { permission })
+    agents[name] = merged(agents[name] ?? {}, { permission })
   }
   return JSON.stringify({
     ...config,
     permission: merged(overlay(config["permission"]), extra.permission),
-    agent: asking
+    agent: agents
   })
 }
 
 /**
  * `OPENCODE_PERMISSION`, which OpenCode merges after all files: what the caller or an administrator set there would win
- * over `askConfig` in subagents.
+ * over `askConfig`. What it denies is kept.
  */
-export const askPermission = (extra: Extra = noExtra): string => JSON.stringify(merged(askAll, extra.permission))
+export const askPermission = (content: string | undefined, extra: Extra = noExtra): string => {
+  let theirs: unknown
+  try {
+    theirs = content === undefined || content.trim() === "" ? {} : jsonc.parse(content)
+  } catch {
+    theirs = {}
+  }
+  const asked: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(rulesIn(theirs))) {
+    const ask = asking(value)
+    if (ask !== undefined && !isHarmless(key)) asked[key] = ask
+  }
+  return JSON.stringify(merged(merged(overlay(theirs), asked), extra.permission))
+}

@@ -94,7 +94,7 @@ export class StartTimeout extends Schema.TaggedError<StartTimeout>()("StartTimeo
 }
 
 /**
- * The agent's process ended while it was needed.
+ * The agent's process ended while it was needed. `starting`: before it was ready.
  *
  * @category errors
  * @since 0.1.0
@@ -103,7 +103,8 @@ export class ProcessExited extends Schema.TaggedError<ProcessExited>()("ProcessE
   ...shared,
   command: Schema.String,
   code: optional(Schema.Int),
-  signal: optional(Schema.String)
+  signal: optional(Schema.String),
+  starting: optional(Schema.Boolean)
 }) {
   override get message(): string {
     const how = this.signal !== undefined
@@ -111,9 +112,19 @@ export class ProcessExited extends Schema.TaggedError<ProcessExited>()("ProcessE
       : this.code !== undefined
       ? ` with code ${this.code}`
       : ""
-    return say(`The process ${quote(this.command)} ended${how} while it was in use`, this)
+    return say(
+      `The process ${quote(this.command)} ended${how} ${
+        this.starting === true ? "before it was ready" : "while it was in use"
+      }`,
+      this
+    )
   }
   get advice(): string {
+    if (this.stderrTail === undefined || this.stderrTail.trim() === "") {
+      return `It said nothing of the reason. Run ${
+        quote(this.command)
+      } by hand to see whether it works, then start the session again.`
+    }
     return "Read the last output of the agent for the reason it ended, then start the session again."
   }
   get retryable(): boolean {
