@@ -1,7 +1,7 @@
 /** A session with the real OpenCode is recorded, and plays again without it. */
 import { assert, describe, it } from "@effect/vitest"
 import { NodeServices } from "@effect/platform-node"
-import type { Answer, AgentRequest } from "@reins/core/AgentRequest"
+import type { AgentRequest, Answer } from "@reins/core/AgentRequest"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as BindingStore from "@reins/core/BindingStore"
 import type { Provider } from "@reins/core/Provider"
@@ -14,13 +14,12 @@ import * as OpenCodeTape from "@reins/opencode/OpenCodeTape"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import * as TapeProvider from "@reins/transport/TapeProvider"
 import * as WireTape from "@reins/transport/WireTape"
+import type { Scope } from "effect"
 import { Effect, Layer, Stream } from "effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as Host from "./fixtures/host.ts"
 import { scissors } from "./fixtures/scissors.ts"
 import { bash, gatedText, prompt, text, tools } from "./fixtures/script.ts"
-
-const none: Effect.Effect<void> = Effect.void
 
 /** Answers all that the agent asks, the same way each time. */
 const answering = Effect.fnUntraced(function*(session: Session) {
@@ -71,10 +70,14 @@ const everything = Effect.fnUntraced(function*(session: Session) {
   })
   yield* say(prompt("think", { do: "reasoning", text: "let me see", answer: "it is so" }))
   yield* say(prompt("work", bash("echo one"), bash("echo refused"), text("done")))
-  yield* say(prompt("both", tools(["bash", { command: "echo a", description: "a" }], [
-    "bash",
-    { command: "echo b", description: "b" }
-  ]), text("both done")))
+  yield* say(prompt(
+    "both",
+    tools(["bash", { command: "echo a", description: "a" }], [
+      "bash",
+      { command: "echo b", description: "b" }
+    ]),
+    text("both done")
+  ))
   yield* say(prompt("ask", question, text("red it is")))
   yield* say(delegating)
   yield* say(prompt("fail", { do: "status", code: 401, message: "no key" }))
@@ -89,6 +92,19 @@ const everything = Effect.fnUntraced(function*(session: Session) {
   return { events, outcomes }
 })
 
+/** A host that says other words, gives another answer, and goes on when the tape does not. */
+const straying = Effect.fnUntraced(function*(session: Session) {
+  const events = yield* Host.record(session)
+  yield* session.attach()
+  const turn = yield* session.prompt("other words")
+  const asked = yield* Host.awaitEvent(session, Host.isTag("RequestOpened"))
+  yield* session.answer(asked.requestId, { _tag: "decline" })
+  const first = yield* turn.outcome
+  const more = yield* session.prompt("one more")
+  const second = yield* more.outcome
+  return { first, second, codes: events.filter(Host.isTag("Notice")).map((event) => event.code) }
+})
+
 /**
  * The durable events as they are compared: ids in the order in which they appear; without `seq`, times, the agent's key
  * for a prompt, and the states of the server process, which is not on the wire.
@@ -98,7 +114,10 @@ const comparable = (events: ReadonlyArray<SessionEvent | Lagged>, also: Readonly
   return events.flatMap((event) => {
     if (event._tag === "ItemDelta" || event._tag === "Lagged" || event._tag === "ProcessChanged") return []
     if (also.includes(event._tag)) return []
-    const json = JSON.stringify(event, (name, value: unknown) => ["at", "seq", "sessionId", "prompt"].includes(name) ? undefined : value)
+    const json = JSON.stringify(
+      event,
+      (name, value: unknown) => ["at", "seq", "sessionId", "prompt"].includes(name) ? undefined : value
+    )
       .replaceAll(/\b(?:prm|trn|itm|req)_\w{20,}\b/g, (id) => {
         const known = ids.get(id) ?? `${id.slice(0, 3)}-${ids.size}`
         ids.set(id, known)
@@ -132,7 +151,7 @@ const play = Effect.fnUntraced(function*<A, E, R>(
 
 /** A host on the real agent whose wire is recorded. */
 const recorded = Effect.fnUntraced(function*<A, E>(
-  host: (session: Session, model: ScriptedModel.ScriptedModel["Service"]) => Effect.Effect<A, E, import("effect").Scope.Scope>,
+  host: (session: Session, model: ScriptedModel.ScriptedModel["Service"]) => Effect.Effect<A, E, Scope.Scope>,
   under: (client: HttpClient.HttpClient) => HttpClient.HttpClient = (client) => client
 ) {
   const tape = yield* WireTape.recorderMemory({ redactor: Redaction.make({ values: [] }), provider: "opencode" })
@@ -170,4 +189,84 @@ describe("a tape of a session with OpenCode", () => {
       assert.isAbove(comparable(live.result.events).length, 80)
       assert.deepStrictEqual([...Host.lay(again.events).values()], [...Host.lay(live.result.events).values()])
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)), 90_000)
+
+  it.live("with the event stream cut mid-text plays the cut, and what the host read after it", () => {
+    const { cut, http } = scissors()
+    const host = (live?: { readonly cut: Effect.Effect<void>; readonly open: Effect.Effect<void> }) =>
+      Effect.fnUntraced(function*(session: Session) {
+        const events = yield* Host.record(session)
+        yield* answering(session)
+        const turn = yield* session.prompt(prompt("cut", bash("echo before"), gatedText("a text with an end", "cut")))
+        if (live !== undefined) {
+          yield* Host.awaitEvent(session, (event) => event._tag === "ItemDelta" && event.text.startsWith("a te"))
+          yield* live.cut
+          yield* Host.awaitEvent(
+            session,
+            (event) => event._tag === "ConnectionChanged" && event.status._tag === "resynced"
+          )
+          yield* live.open
+        }
+        const outcome = yield* turn.outcome
+        yield* session.quiescent
+        yield* session.close
+        yield* session.closed
+        return { events, outcome }
+      })
+    return Effect.gen(function*() {
+      const live = yield* recorded((session, model) => host({ cut, open: model.open("cut") })(session), http)
+      const again = yield* play(live.lines, live.cwd, host())
+      assert.deepStrictEqual(live.result.outcome, { _tag: "completed", stopReason: "endTurn" })
+      assert.deepStrictEqual(again.outcome, live.result.outcome)
+      const states = (events: ReadonlyArray<SessionEvent | Lagged>) =>
+        events.flatMap((event) => event._tag === "ConnectionChanged" ? [event.status._tag] : []).map(
+          // A connection that did not live long is waited with, and a tape is played as fast as can be.
+          (status) => status === "retrying" ? "connecting" : status
+        )
+      assert.deepStrictEqual(states(again.events), states(live.result.events))
+      assert.include(states(again.events), "lost")
+      // When what a snapshot says is told, and what the stream says again, is the race of two sources.
+      const turns = (events: ReadonlyArray<SessionEvent | Lagged>) =>
+        comparable(events, ["ConnectionChanged"]).map(({ _tag, ...rest }) => [_tag, rest] as const).flatMap(
+          ([tag, { native: _, origin: __, ...rest }]: readonly [string, Record<string, unknown>]) =>
+            ["ItemStarted", "ItemCompleted", "TurnStarted", "PromptChanged", "RequestOpened", "RequestSettled"]
+                .includes(tag)
+              ? [{ tag, ...rest }]
+              : []
+        )
+      assert.deepStrictEqual(turns(again.events), turns(live.result.events))
+      assert.deepStrictEqual([...Host.lay(again.events).values()], [...Host.lay(live.result.events).values()])
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  }, 60_000)
+
+  it.live(
+    "tells a host that goes another way, and refuses a prompt that it does not have",
+    () =>
+      Effect.gen(function*() {
+        const once = Effect.fnUntraced(function*(session: Session) {
+          yield* answering(session)
+          const turn = yield* session.prompt(prompt("one", bash("echo one"), text("done")))
+          return (yield* turn.outcome)._tag
+        })
+        const live = yield* recorded(once)
+        const { codes, first, second } = yield* play(live.lines, live.cwd, straying)
+        assert.deepStrictEqual(codes, ["tapeDiverged", "tapeDiverged"])
+        assert.strictEqual(first._tag, "completed")
+        assert.include(JSON.stringify(second), "the tape holds 1 prompts")
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    60_000
+  )
+
+  it.live("with a hole, or none of a session, is not played", () =>
+    Effect.gen(function*() {
+      const tape = yield* WireTape.recorderMemory({ redactor: Redaction.make({ values: [] }), maxFrameChars: 20 })
+      tape.record("out", "http", { id: 1, method: "POST", url: "http://127.0.0.1:1/session", body: {} })
+      tape.record("in", "http", { id: 1, status: 200 })
+      tape.record("in", "http", { id: 1, body: { id: "ses_1", title: "longer than that" } })
+      const error = yield* Effect.flip(play(yield* tape.lines, "/", () => Effect.void))
+      assert.strictEqual(error.reason._tag, "InvalidRequest")
+      assert.include(error.message, "maxFrameChars")
+      const empty = yield* WireTape.recorderMemory({ redactor: Redaction.make({ values: [] }) })
+      const nothing = yield* Effect.flip(play(yield* empty.lines, "/", () => Effect.void))
+      assert.include(nothing.message, "0 conversations")
+    }).pipe(Effect.scoped))
 })

@@ -82,7 +82,9 @@ class Playing {
   }
 
   /** Waits until the tape has passed the end of a call of the host. */
-  returned(step: { readonly call: number } | undefined): Effect.Effect<Step<"returned"> | undefined, AgentError.AgentError> {
+  returned(
+    step: { readonly call: number } | undefined
+  ): Effect.Effect<Step<"returned"> | undefined, AgentError.AgentError> {
     const { connection } = this
     return Effect.gen({ self: this }, function*() {
       if (step === undefined) return undefined
