@@ -109,15 +109,12 @@ const straying = Effect.fnUntraced(function*(session: Session) {
  * The durable events as they are compared: ids in the order in which they appear; without `seq`, times, the agent's key
  * for a prompt, and the states of the server process, which is not on the wire.
  */
-const comparable = (events: ReadonlyArray<SessionEvent | Lagged>, also: ReadonlyArray<string> = []) => {
+const comparable = (events: ReadonlyArray<SessionEvent | Lagged>, without: ReadonlyArray<string> = []) => {
   const ids = new Map<string, string>()
+  const left = ["at", "seq", "sessionId", "prompt", ...without]
   return events.flatMap((event) => {
     if (event._tag === "ItemDelta" || event._tag === "Lagged" || event._tag === "ProcessChanged") return []
-    if (also.includes(event._tag)) return []
-    const json = JSON.stringify(
-      event,
-      (name, value: unknown) => ["at", "seq", "sessionId", "prompt"].includes(name) ? undefined : value
-    )
+    const json = JSON.stringify(event, (name, value: unknown) => left.includes(name) ? undefined : value)
       .replaceAll(/\b(?:prm|trn|itm|req)_\w{20,}\b/g, (id) => {
         const known = ids.get(id) ?? `${id.slice(0, 3)}-${ids.size}`
         ids.set(id, known)
@@ -224,15 +221,17 @@ describe("a tape of a session with OpenCode", () => {
         )
       assert.deepStrictEqual(states(again.events), states(live.result.events))
       assert.include(states(again.events), "lost")
-      // When what a snapshot says is told, and what the stream says again, is the race of two sources.
+      // Which of two sources tells a thing first is a race, and so is in which state the engine waits meanwhile.
+      const kept = new Set([
+        "ItemStarted",
+        "ItemCompleted",
+        "TurnStarted",
+        "PromptChanged",
+        "RequestOpened",
+        "RequestSettled"
+      ])
       const turns = (events: ReadonlyArray<SessionEvent | Lagged>) =>
-        comparable(events, ["ConnectionChanged"]).map(({ _tag, ...rest }) => [_tag, rest] as const).flatMap(
-          ([tag, { native: _, origin: __, ...rest }]: readonly [string, Record<string, unknown>]) =>
-            ["ItemStarted", "ItemCompleted", "TurnStarted", "PromptChanged", "RequestOpened", "RequestSettled"]
-                .includes(tag)
-              ? [{ tag, ...rest }]
-              : []
-        )
+        comparable(events, ["native", "origin"]).filter((event) => kept.has(event._tag))
       assert.deepStrictEqual(turns(again.events), turns(live.result.events))
       assert.deepStrictEqual([...Host.lay(again.events).values()], [...Host.lay(live.result.events).values()])
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))

@@ -10,7 +10,8 @@ import type { RequestSignal, Signal } from "@reins/core/Signal"
 import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 import type { Json } from "effect/Schema"
 import { TestClock } from "effect/testing"
-import { TapeProvider, WireTape } from "../src/index.ts"
+import type { WireTape } from "../src/index.ts"
+import { TapeProvider } from "../src/index.ts"
 
 const ask: RequestSignal = {
   _tag: "requestOpened",
