@@ -190,7 +190,12 @@ export const Reins: {
 } = {
   create: async (options) => {
     const refused = complaint(process.versions.node)
-    if (refused !== undefined) throw new ReinsError(refused)
+    if (refused !== undefined) {
+      const error = new ReinsError(refused)
+      // A host that does not catch it is shown the sentence, not where in the library it was thrown.
+      error.stack = `${error.name}: ${error.message} ${error.advice}`
+      throw error
+    }
     const host = await import("./internal/host.ts")
     return host.create(options)
   },

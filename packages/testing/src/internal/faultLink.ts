@@ -90,7 +90,7 @@ export const make = (options: {
   let headDone = !options.http
   let lastTwo = ""
   /** What a killed agent had still written is not told: the fault comes after exactly its frame. */
-  let killed = false
+  const agent = { killed: false }
 
   const readHead = (bytes: Buffer) => {
     if (headDone) return
@@ -159,7 +159,7 @@ export const make = (options: {
       case "halfClose":
         return sink.end
       case "kill":
-        killed = true
+        agent.killed = true
         return sink.kill
       case "stall":
         return Effect.sync(() => void gate.closeUnsafe())
@@ -195,7 +195,7 @@ export const make = (options: {
 
   const pass = Effect.fnUntraced(function*(whole: Buffer, at: number) {
     let rest: Buffer = whole
-    while (rest.length > 0 && !killed) {
+    while (rest.length > 0 && !agent.killed) {
       yield* hold(at)
       yield* gate.await
       rest = (yield* flushInserts(rest)) ?? rest
