@@ -89,7 +89,7 @@ layer(Live, {
       const { scripts } = JSON.parse(readFileSync(`${root}package.json`, "utf8")) as {
         readonly scripts: Readonly<Record<string, string>>
       }
-      const builtIn = new Set(["ci", "run"])
+      const builtIn = new Set(["ci", "install", "run"])
       const named = of("sh").filter(isNpm).flatMap((block) =>
         Array.from(block.code.matchAll(/\bnpm (?:run )?([\w:]+)/g), (match) => match[1] ?? "")
       )
