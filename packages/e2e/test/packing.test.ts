@@ -271,6 +271,30 @@ layer(
       } else assert.deepStrictEqual(copies, [])
     }))
 
+  it.effect("serve a host that has Effect 3", () =>
+    Effect.gen(function*() {
+      const { packed, project } = yield* Packages
+      // Without a registry there is no Effect 3 to be had.
+      if (project.by === "links") return
+      const directory = yield* consumer.besideEffect3(project, packed)
+      assert.deepStrictEqual(consumer.copiesOf(directory, "effect").map((copy) => copy.slice(directory.length)), [
+        "/node_modules/effect",
+        "/node_modules/reins/node_modules/effect"
+      ])
+      const code = `
+        import { Effect } from "effect"
+        import { Reins, ReinsError } from "reins"
+        const reins = await Reins.create({ providers: { opencode: Reins.openCode({ binary: "/nowhere" }) } })
+        const tag = await Effect.runPromise(Effect.tryPromise({
+          try: () => reins.open({ provider: "opencode", cwd: process.cwd() }),
+          catch: (error) => ReinsError.is(error) ? error.tag : "unknown"
+        }).pipe(Effect.flip))
+        await reins.close()
+        console.log(tag)`
+      const result = yield* run(process.execPath, ["--input-type=module", "--eval", code], { cwd: directory })
+      assert.deepStrictEqual(result, { code: 0, stdout: "NotInstalled\n", stderr: "" })
+    }))
+
   it.effect("type-check the programs of the READMEs, as ES modules and as CommonJS, declarations included", () =>
     Effect.gen(function*() {
       const { compiled, project } = yield* Packages

@@ -8,11 +8,11 @@ import * as stage from "./recording/stage.ts"
 const fixture = (name: string) => readFileSync(new URL(`fixtures/${name}.jsonl`, import.meta.url), "utf8")
 
 /**
- * What a fixture tells, sorted: of two things that the server does at once either may be told first. How often it says
- * that it is busy, and when it has made the diff of a prompt, differs from one time to the next.
+ * What a fixture tells, each thing once and sorted: of two things that the server does at once either may be told first,
+ * and some it repeats as often as it likes.
  */
-const told = (text: string): ReadonlyArray<string> =>
-  text.trimEnd().split("\n").map((line) => JSON.parse(line) as Line).flatMap(({ properties, type }) => {
+const told = (text: string): ReadonlyArray<string> => {
+  const lines = text.trimEnd().split("\n").map((line) => JSON.parse(line) as Line).flatMap(({ properties, type }) => {
     if (type === "session.status" || type === "session.diff" || properties.info?.role === "user") return []
     const { delta, info, method, part, path, reply } = properties
     return [
@@ -20,7 +20,9 @@ const told = (text: string): ReadonlyArray<string> =>
         " "
       )
     ]
-  }).sort()
+  })
+  return [...new Set(lines)].sort()
+}
 
 interface Line {
   readonly type: string

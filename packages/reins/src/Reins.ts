@@ -6,7 +6,7 @@
  * @since 0.1.0
  */
 import { complaint } from "./internal/nodeVersion.ts"
-import type { Approvals, DurableEvent, StoredSession } from "./Model.ts"
+import type { Approvals, DurableEvent, ProviderModel, ProviderProbe, StoredSession } from "./Model.ts"
 import { ReinsError } from "./ReinsError.ts"
 import type { ReinsSession } from "./ReinsSession.ts"
 
@@ -165,6 +165,10 @@ export interface Reins {
   readonly list: () => Promise<ReadonlyArray<StoredSession>>
   /** Closes a session and forgets it; the agent's own conversation stays. */
   readonly remove: (id: string) => Promise<void>
+  /** Looks whether the agent behind a configured name can be used, without starting it. */
+  readonly probe: (provider: string) => Promise<ProviderProbe>
+  /** The models that a provider offers in a directory; it may start the agent's server for that. */
+  readonly models: (provider: string, options: { readonly cwd: string }) => Promise<ReadonlyArray<ProviderModel>>
   /** Resolves when nothing is queued, running or on its way in any session. */
   readonly quiescent: () => Promise<void>
   /**
