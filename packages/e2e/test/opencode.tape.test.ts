@@ -238,6 +238,39 @@ describe("a tape of a session with OpenCode", () => {
   }, 60_000)
 
   it.live(
+    "with the server killed mid-text plays the loss, and the turn on the new server",
+    () =>
+      Effect.gen(function*() {
+        const host = (live: boolean) =>
+          Effect.fnUntraced(function*(session: Session) {
+            const events = yield* Host.record(session)
+            const turn = yield* session.prompt(prompt("lost", gatedText("a text that is never whole", "dead")))
+            if (live) {
+              yield* Host.awaitEvent(session, (event) => event._tag === "ItemDelta" && event.text.startsWith("a te"))
+              const ready = events.flatMap((event) =>
+                event._tag === "ProcessChanged" && event.status._tag === "ready" ? [event.status.pid ?? 0] : []
+              )
+              assert.isAbove(ready[0] ?? 0, 1)
+              process.kill(ready[0] ?? 0, "SIGKILL")
+            }
+            const lost = yield* turn.outcome
+            const next = yield* (yield* session.prompt(prompt("next", text("here again")))).outcome
+            yield* session.close
+            yield* session.closed
+            return { events, outcomes: [lost._tag, next._tag] }
+          })
+        const live = yield* recorded(host(true))
+        const again = yield* play(live.lines, live.cwd, host(false))
+        assert.deepStrictEqual(live.result.outcomes, ["lost", "completed"])
+        assert.deepStrictEqual(again.outcomes, live.result.outcomes)
+        const items = (events: ReadonlyArray<SessionEvent | Lagged>) =>
+          comparable(events, ["native", "origin"]).filter((event) => event._tag === "ItemCompleted")
+        assert.deepStrictEqual(items(again.events), items(live.result.events))
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    90_000
+  )
+
+  it.live(
     "tells a host that goes another way, and refuses a prompt that it does not have",
     () =>
       Effect.gen(function*() {
