@@ -6,6 +6,7 @@
  * Without names, all of them, in a minute or two. Ids, times, ports and places are numbered or named anew, so that a second
  * recording differs where the agent does: in the order of what it does at once, and in how often it repeats itself.
  */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Console, Effect } from "effect"
 import { writeFileSync } from "node:fs"
 import { scenarios } from "./scenarios.ts"
@@ -32,4 +33,5 @@ const program = Effect.gen(function*() {
   }
 }).pipe(Effect.scoped, Effect.provide(stage.platform))
 
-await Effect.runPromise(program)
+// A signal ends the server, too.
+NodeRuntime.runMain(program)
