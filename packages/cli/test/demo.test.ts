@@ -24,7 +24,7 @@ layer(Reins.layer, { excludeTestServices: true, timeout: "60 seconds" })("npm st
     Effect.sync(() => {
       assert.match(
         complaint("20.20.2", "The demo of Reins") ?? "",
-        /needs Node 22 or newer, and this is Node 20\.20\.2/
+        /needs Node 22\.19\.0 or newer, and this is Node 20\.20\.2/
       )
       assert.isUndefined(complaint("22.19.0", "reins"))
       assert.isUndefined(complaint("26.0.0", "reins"))

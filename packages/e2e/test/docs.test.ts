@@ -27,6 +27,9 @@ const anchor = (heading: string) => heading.toLowerCase().replaceAll(/[^\w\- ]/g
 
 const anchorsOf = (page: string) => Array.from(proseOf(page).matchAll(/^#+ (.+)$/gm), (match) => anchor(match[1] ?? ""))
 
+/** For the programs of a page, which wait for those before them and for the starts of their agents, in milliseconds. */
+const patience = 180_000
+
 const Live = programs.layer.pipe(
   Layer.provideMerge(ScriptedModel.layer({ respond })),
   Layer.provideMerge(NodeServices.layer)
@@ -62,7 +65,7 @@ layer(Live, {
           results.map((result, index) => ({ place: all[index]?.place, ...result })),
           all.map((block) => ({ place: block.place, code: 0, stdout: block.output ?? "", stderr: "" }))
         )
-      }))
+      }), patience)
   }
 
   it.effect("runs every shell block that calls reins", () =>
@@ -89,7 +92,7 @@ layer(Live, {
       const { scripts } = JSON.parse(readFileSync(`${root}package.json`, "utf8")) as {
         readonly scripts: Readonly<Record<string, string>>
       }
-      const builtIn = new Set(["ci", "run"])
+      const builtIn = new Set(["ci", "install", "run"])
       const named = of("sh").filter(isNpm).flatMap((block) =>
         Array.from(block.code.matchAll(/\bnpm (?:run )?([\w:]+)/g), (match) => match[1] ?? "")
       )

@@ -4,35 +4,10 @@ import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import type { Session } from "@reins/core/Session"
 import type { Lagged, SessionEvent } from "@reins/core/SessionEvent"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
-import { Deferred, Effect, Stream } from "effect"
-import * as HttpClient from "effect/http/HttpClient"
+import { Effect, Stream } from "effect"
 import * as Host from "./fixtures/host.ts"
+import { scissors } from "./fixtures/scissors.ts"
 import { bash, gatedText, prompt, text, tools } from "./fixtures/script.ts"
-
-/** Stands before the event stream and ends it when it is told to. */
-const scissors = () => {
-  let cuts: Array<Deferred.Deferred<void>> = []
-  const http = (client: HttpClient.HttpClient): HttpClient.HttpClient =>
-    HttpClient.transform(client, (effect, request) => {
-      if (!request.url.endsWith("/global/event")) return effect
-      return Effect.map(effect, (response) => {
-        const cut = Deferred.makeUnsafe<void>()
-        cuts.push(cut)
-        return new Proxy(response, {
-          get: (target, key) =>
-            key === "stream"
-              ? Stream.interruptWhen(target.stream, Deferred.await(cut))
-              : Reflect.get(target, key, target) as unknown
-        })
-      })
-    })
-  const cut = Effect.suspend(() => {
-    const all = cuts
-    cuts = []
-    return Effect.forEach(all, (one) => Deferred.succeed(one, undefined), { discard: true })
-  })
-  return { http, cut }
-}
 
 const resynced = (session: Session, count: number) =>
   session.events().pipe(

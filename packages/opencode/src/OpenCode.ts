@@ -59,7 +59,13 @@ export interface Options {
   readonly idleTimeToLive?: Duration.Input
 }
 
-const capabilities: Capabilities.Capabilities = {
+/**
+ * What OpenCode can do through Reins.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const capabilities: Capabilities.Capabilities = {
   ...Capabilities.none,
   steer: true,
   interrupt: true,

@@ -11,6 +11,7 @@ import type * as CapabilitiesOf from "@reins/core/Capabilities"
 import type { ItemId, PromptId, RequestId, SessionId, TurnId } from "@reins/core/Ids"
 import type * as ItemOf from "@reins/core/Item"
 import type * as Prompt from "@reins/core/Prompt"
+import type * as Provider from "@reins/core/Provider"
 import type * as Session from "@reins/core/Session"
 import type * as Event from "@reins/core/SessionEvent"
 import type * as Turn from "@reins/core/Turn"
@@ -118,6 +119,22 @@ export type StoredSession = Plain<BindingStore.Binding>
  * @since 0.1.0
  */
 export type Capabilities = Plain<CapabilitiesOf.Capabilities>
+
+/**
+ * What was found of a provider: installed or not, its version, whether it is signed in. `advice` is for people.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ProviderProbe = Plain<Provider.Probe>
+
+/**
+ * A model that a provider offers. Figures that are unknown are absent.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ProviderModel = Plain<Provider.Model>
 
 /**
  * What the agent asks of its host. `openedAt` is epoch milliseconds.

@@ -6,7 +6,7 @@
  * @since 0.1.0
  */
 import { complaint } from "./internal/nodeVersion.ts"
-import type { Approvals, DurableEvent, StoredSession } from "./Model.ts"
+import type { Approvals, DurableEvent, ProviderModel, ProviderProbe, StoredSession } from "./Model.ts"
 import { ReinsError } from "./ReinsError.ts"
 import type { ReinsSession } from "./ReinsSession.ts"
 
@@ -165,6 +165,10 @@ export interface Reins {
   readonly list: () => Promise<ReadonlyArray<StoredSession>>
   /** Closes a session and forgets it; the agent's own conversation stays. */
   readonly remove: (id: string) => Promise<void>
+  /** Looks whether the agent behind a configured name can be used, without starting it. */
+  readonly probe: (provider: string) => Promise<ProviderProbe>
+  /** The models that a provider offers in a directory; it may start the agent's server for that. */
+  readonly models: (provider: string, options: { readonly cwd: string }) => Promise<ReadonlyArray<ProviderModel>>
   /** Resolves when nothing is queued, running or on its way in any session. */
   readonly quiescent: () => Promise<void>
   /**
@@ -190,7 +194,12 @@ export const Reins: {
 } = {
   create: async (options) => {
     const refused = complaint(process.versions.node)
-    if (refused !== undefined) throw new ReinsError(refused)
+    if (refused !== undefined) {
+      const error = new ReinsError(refused)
+      // A host that does not catch it is shown the sentence, not where in the library it was thrown.
+      error.stack = `${error.name}: ${error.message} ${error.advice}`
+      throw error
+    }
     const host = await import("./internal/host.ts")
     return host.create(options)
   },

@@ -20,6 +20,8 @@ export type {
   PromptOutcome,
   PromptPart,
   PromptState,
+  ProviderModel,
+  ProviderProbe,
   Receipt,
   SessionEntry,
   SessionEvent,

@@ -144,6 +144,21 @@ describe("sessions", () => {
     await reins.close()
   })
 
+  it("are told of their providers before one is opened", async () => {
+    const hand = Hand.make()
+    await using reins = await Reins.create({
+      providers: { hand: hand.provider, nowhere: Reins.openCode({ binary: "/nowhere/opencode" }) }
+    })
+    assert.deepStrictEqual(await reins.probe("hand"), { installed: true, support: "tested", auth: "ok" })
+    assert.deepStrictEqual(await reins.models("hand", { cwd: "/repo" }), [])
+    const probed = await reins.probe("nowhere")
+    assert.isFalse(probed.installed)
+    assert.include(probed.advice ?? "", "/nowhere/opencode")
+    assert.strictEqual((await refusal(reins.models("nowhere", { cwd: "/" }))).tag, "NotInstalled")
+    assert.strictEqual((await refusal(reins.probe("nobody"))).tag, "InvalidRequest")
+    assert.strictEqual(hand.connects.length, 0)
+  })
+
   it("are kept in a directory and go on in another host", async () => {
     const directory = mkdtempSync(join(tmpdir(), "reins-store-"))
     try {

@@ -299,7 +299,7 @@ export const header = (path: string): Effect.Effect<Header, AgentError.AgentErro
 
 /**
  * Gives frames when they are due, counted from when the stream is run. `speed` is a factor: 1 (default) is as recorded,
- * 2 twice as fast, `Infinity` at once. With `dir`, the other frames are left out and their time still passes.
+ * 2 twice as fast, 0 or `Infinity` at once. With `dir`, the other frames are left out and their time still passes.
  *
  * @category reading
  * @since 0.1.0
@@ -309,10 +309,10 @@ export const play = <E = never, R = never>(
   options: { readonly speed?: number | undefined; readonly dir?: Direction | undefined } = {}
 ): Stream.Stream<Frame, E | AgentError.AgentError, R> => {
   const { dir, speed = 1 } = options
-  if (!(speed > 0)) return Stream.fail(invalid("speed", "the speed of a tape is more than 0"))
+  if (!(speed >= 0)) return Stream.fail(invalid("speed", "the speed of a tape is at least 0"))
   const all = Stream.isStream(frames) ? frames as Stream.Stream<Frame, E, R> : Stream.fromIterable(frames)
   const chosen = dir === undefined ? all : Stream.filter(all, (frame) => frame.dir === dir)
-  if (speed === Infinity) return chosen
+  if (speed === 0 || speed === Infinity) return chosen
   return Stream.unwrap(
     Effect.map(
       Clock.currentTimeMillis,

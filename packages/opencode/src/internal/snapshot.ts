@@ -178,7 +178,8 @@ const verdictOf = (
   }
   const stopReason = messages.stopReasonOf(info.finish)
   if (stopReason !== undefined && isComplete(info)) return { _tag: "completed", stopReason }
-  return { _tag: "unfinished" }
+  // The session is idle before the message that was aborted says so.
+  return loop === undefined || busy ? { _tag: "unfinished" } : { _tag: "failed", error: errors.endlessLoop(loop) }
 }
 
 const fateOf = (key: string, entries: ReadonlyArray<Entry>, busy: boolean): "taken" | "held" | "absent" => {

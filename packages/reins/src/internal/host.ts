@@ -36,7 +36,7 @@ const layer = (options: ReinsOptions, say: log.Log | undefined) => {
     Object.entries(options.providers).map(([name, given]) => [name, settings.provider(name, given)])
   )
   return Sessions.layerWith(limits).pipe(
-    Layer.provide(Providers.layer(providers)),
+    Layer.provideMerge(Providers.layer(providers)),
     Layer.provide(store(options)),
     Layer.provide(ApprovalPolicy.layer(settings.policy(options.approvals ?? "ask"))),
     Layer.provide(NodeHttpClient.layerUndici),
@@ -60,13 +60,14 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
     return [say, layer(options, options.logger === undefined ? undefined : say)] as const
   })
   const runtime = ManagedRuntime.make(layers)
-  const built = await runtime.runPromiseExit(Effect.context<Sessions.Sessions>())
+  const built = await runtime.runPromiseExit(Effect.context<Sessions.Sessions | Providers.Providers>())
   if (built._tag === "Failure") {
     await runtime.dispose().catch(() => undefined)
     throw errors.fromCause(built.cause)
   }
   const context = built.value
   const sessions = Context.get(context, Sessions.Sessions)
+  const providers = Context.get(context, Providers.Providers)
   const running = makeRunning(context, say)
   const known = new WeakMap<Core.Session, ReinsSession>()
   let closing: Promise<void> | undefined
@@ -113,6 +114,9 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
     sessions: () => whileOpen(() => Effect.map(sessions.opened, (all) => all.map(facade))),
     list: () => whileOpen(() => sessions.list),
     remove: (id) => whileOpen(() => sessions.remove(id as SessionId)),
+    probe: (provider) => whileOpen(() => Effect.flatMap(providers.get(provider), ({ probe }) => probe)),
+    models: (provider, { cwd }) =>
+      whileOpen(() => Effect.flatMap(providers.get(provider), ({ models }) => models({ cwd }))),
     quiescent: () => running.promise(sessions.quiescent),
     close,
     [Symbol.asyncDispose]: close

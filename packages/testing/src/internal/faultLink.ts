@@ -89,6 +89,8 @@ export const make = (options: {
   let chunked = false
   let headDone = !options.http
   let lastTwo = ""
+  /** What a killed agent had still written is not told: the fault comes after exactly its frame. */
+  const agent = { killed: false }
 
   const readHead = (bytes: Buffer) => {
     if (headDone) return
@@ -157,6 +159,7 @@ export const make = (options: {
       case "halfClose":
         return sink.end
       case "kill":
+        agent.killed = true
         return sink.kill
       case "stall":
         return Effect.sync(() => void gate.closeUnsafe())
@@ -183,9 +186,17 @@ export const make = (options: {
     return found
   }
 
-  const pass = Effect.fnUntraced(function*(whole: Buffer) {
+  /** Holds bytes that came at this time for as long as is asked now. */
+  const hold = (at: number): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const wait = delay > 0 ? at + delay - clock.currentTimeMillisUnsafe() : 0
+      return wait > 0 ? Effect.sleep(wait) : Effect.void
+    })
+
+  const pass = Effect.fnUntraced(function*(whole: Buffer, at: number) {
     let rest: Buffer = whole
-    while (rest.length > 0) {
+    while (rest.length > 0 && !agent.killed) {
+      yield* hold(at)
       yield* gate.await
       rest = (yield* flushInserts(rest)) ?? rest
       const next = nextRule(rest)
@@ -220,9 +231,7 @@ export const make = (options: {
         yield* flushInserts(undefined)
         continue
       }
-      const wait = item.at + delay - (delay > 0 ? clock.currentTimeMillisUnsafe() : item.at)
-      if (wait > 0) yield* Effect.sleep(wait)
-      yield* pass(item.bytes)
+      yield* pass(item.bytes, item.at)
       const full = held >= maxHeld
       held -= item.bytes.length
       if (full && held < maxHeld) options.onRoom()
@@ -260,7 +269,7 @@ export const make = (options: {
   return {
     push: (bytes) => {
       held += bytes.length
-      Queue.offerUnsafe(items, { _tag: "Bytes", bytes, at: delay > 0 ? clock.currentTimeMillisUnsafe() : 0 })
+      Queue.offerUnsafe(items, { _tag: "Bytes", bytes, at: clock.currentTimeMillisUnsafe() })
       return held < maxHeld
     },
     finish: (how) => void Queue.offerUnsafe(items, { _tag: "Finish", how }),
