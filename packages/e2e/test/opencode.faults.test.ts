@@ -294,15 +294,8 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
   }
 )
 
-const upstream = (
-  options: { readonly npm?: string; readonly headerTimeout?: number; readonly chunkTimeout?: number }
-) => {
-  const { npm, ...timeouts } = options
-  return { provider: { scripted: { ...(npm === undefined ? undefined : { npm }), options: timeouts } } }
-}
-
 describe("a model that says nothing", () => {
-  const impatient = { silence: "500 millis", silenceEnd: "3 seconds" } as const
+  const impatient = { silence: "500 millis", silenceEnd: "5 seconds" } as const
 
   it.live(
     "trap 3: from the start, or from the middle of a text: told as silent, then stopped as UpstreamSilent",
@@ -340,27 +333,32 @@ describe("a model that says nothing", () => {
         Effect.scoped,
         Effect.provide(Host.layer({
           policy: ApprovalPolicy.fullAccess,
-          overrides: upstream({ headerTimeout: 400, chunkTimeout: 400 })
+          openCode: { modelTimeout: "1500 millis" }
         }))
       ),
     60_000
   )
 
   it.live(
-    "because its package is neither bundled nor to be had: silent, never for ever",
+    "because its package is neither bundled nor to be had: silent, then the configuration is named",
     () =>
       Effect.gen(function*() {
-        const session = yield* Host.open()
+        // With its usual tries npm takes 75 s for this.
+        const session = yield* Host.open({ env: { npm_config_fetch_retries: "0" } })
         const { events, outcome } = yield* turnOf(session, prompt("go", text("never")))
-        assert.isTrue(outcome._tag === "failed" && outcome.error._tag === "UpstreamSilent", JSON.stringify(outcome))
+        assert.isTrue(
+          outcome._tag === "failed" && outcome.error._tag === "InvalidConfig" &&
+            outcome.error.message.includes("scripted"),
+          JSON.stringify(outcome)
+        )
         assert.include(states(events), "silent")
         assertWhole(events)
       }).pipe(
         Effect.scoped,
         Effect.provide(Host.layer({
           policy: ApprovalPolicy.fullAccess,
-          limits: impatient,
-          overrides: upstream({ npm: "@reins/no-such-model-provider" })
+          limits: { silence: "500 millis" },
+          overrides: { provider: { scripted: { npm: "@reins/no-such-model-provider" } } }
         }))
       ),
     60_000

@@ -24,7 +24,7 @@ import * as Scope from "effect/Scope"
 import * as askRules from "./internal/askRules.ts"
 import type { NormaliserState } from "./internal/normalise.ts"
 import * as normalise from "./internal/normalise.ts"
-import { remember } from "./internal/state.ts"
+import { limits, remember } from "./internal/state.ts"
 import * as snapshot from "./internal/snapshot.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
 import type * as OpenCodeClient from "./OpenCodeClient.ts"
@@ -56,6 +56,12 @@ export interface Options {
   readonly startTimeout?: Duration.Input
   /** How long a server is kept after its last session closed. Default 5 minutes. */
   readonly idleTimeToLive?: Duration.Input
+  /**
+   * How long OpenCode waits for the head of a model's answer, and between two pieces of it, before it tries again. Holds
+   * for the providers that `OPENCODE_CONFIG_CONTENT` defines, where they have no `headerTimeout` and `chunkTimeout` of
+   * their own. Default: OpenCode's own, 5 minutes.
+   */
+  readonly modelTimeout?: Duration.Input
 }
 
 const capabilities: Capabilities.Capabilities = {
@@ -172,6 +178,9 @@ export const make = (
         build: binary.key,
         env: Object.fromEntries(Object.entries(merged).toSorted(([a], [b]) => a < b ? -1 : 1)),
         startTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds")),
+        ...(options.modelTimeout === undefined
+          ? undefined
+          : { modelTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.modelTimeout)) }),
         ask
       }
       const name = JSON.stringify(key)
@@ -299,7 +308,12 @@ export const make = (
         // OpenCode merges a prompt that arrives during a turn into the next step of the loop.
         steer: submit,
         interrupt: client.abort(sessionID),
-        settle: (request, answer) => settle(client, session.cwd, request.kind, request.key, answer),
+        settle: (request, answer) =>
+          Effect.suspend(() => {
+            // Before it is sent: the reply may be told of before the call has returned.
+            remember(state.answered, request.key, true, limits.answered)
+            return settle(client, session.cwd, request.kind, request.key, answer)
+          }),
         snapshot: (request) =>
           Effect.all({
             status: client.sessionStatus(session.cwd),

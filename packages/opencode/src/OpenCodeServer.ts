@@ -28,6 +28,7 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as askRules from "./internal/askRules.ts"
 import * as errors from "./internal/errors.ts"
 import { freePort } from "./internal/freePort.ts"
+import * as modelTimeouts from "./internal/modelTimeouts.ts"
 import * as normalise from "./internal/normalise.ts"
 import type { Route } from "./internal/router.ts"
 import * as routerModule from "./internal/router.ts"
@@ -104,6 +105,8 @@ export interface Options {
   /** Added to the inherited environment. */
   readonly env: Readonly<Record<string, string>>
   readonly startTimeout: Duration.Input
+  /** Milliseconds that OpenCode waits for its model providers, where the configuration defines them. */
+  readonly modelTimeout?: number
   /**
    * Whether the agents of this server are made to ask, and about what besides the usual; off only when the host's policy
    * accepts everything.
@@ -196,7 +199,10 @@ export const make = Effect.fnUntraced(function*(
     }
   }
   const inherited = yield* variable("OPENCODE_CONFIG_CONTENT")
-  const content = options.env["OPENCODE_CONFIG_CONTENT"] ?? (inherited === "" ? undefined : inherited)
+  const content = modelTimeouts.withTimeouts(
+    options.env["OPENCODE_CONFIG_CONTENT"] ?? (inherited === "" ? undefined : inherited),
+    options.modelTimeout
+  )
   const { ask } = options
   const config = ask === false ? content : askRules.askConfig(content, ask) ?? content
   const data = options.env["XDG_DATA_HOME"] ?? (yield* variable("XDG_DATA_HOME"))

@@ -404,11 +404,25 @@ const dispatch = (state: NormaliserState, id: string, event: WireEvent, out: Arr
     case "question.rejected": {
       const value = take(event, decode.replied(event.properties), out)
       if (value === undefined) return
+      const accepted = event.type !== "question.rejected" && value.reply !== "reject"
+      const ask = state.asks.get(value.requestID)
+      if (accepted && ask !== undefined && !state.answered.has(value.requestID)) {
+        out.push({
+          _tag: "notice",
+          level: "warning",
+          code: "answeredElsewhere",
+          text: `Not this host accepted what the agent asked for, but another client of its server: ${
+            requests.ofPermission(state, ask, undefined).subject
+          }`,
+          ...contextOf(state, id, undefined),
+          ...nativeOf(state, event, { session: id, request: value.requestID })
+        })
+      }
       state.asks.delete(value.requestID)
       out.push({
         _tag: "requestClosed",
         key: value.requestID,
-        accepted: event.type !== "question.rejected" && value.reply !== "reject",
+        accepted,
         ...contextOf(state, id, undefined),
         ...nativeOf(state, event, { session: id, request: value.requestID })
       })
