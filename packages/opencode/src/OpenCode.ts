@@ -264,7 +264,8 @@ export const make = (
       const { lose, signals, state } = yield* server.attach({
         root: sessionID,
         children,
-        onLoop: Effect.ignore(client.abort(sessionID)),
+        // Of a subagent alone: to its parent it is the failure of one tool.
+        onLoop: (looping) => Effect.ignore(client.abort(looping)),
         ...(before === undefined ? undefined : { after: before })
       })
       known.delete(sessionID)

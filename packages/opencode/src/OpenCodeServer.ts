@@ -62,8 +62,8 @@ export interface Attach {
   readonly children: ReadonlyArray<string>
   /** What was known before the connection was lost. */
   readonly after?: normalise.NormaliserState
-  /** Runs once when the model is caught in an endless loop of unfinished answers. */
-  readonly onLoop: Effect.Effect<void>
+  /** Runs when the model of a session of the tree is caught in an endless loop of unfinished answers. */
+  readonly onLoop: (session: string) => Effect.Effect<void>
 }
 
 /**
@@ -370,9 +370,9 @@ export const make = Effect.fnUntraced(function*(
             root,
             state: normalise.make({ sessionId: root, ...(after === undefined ? undefined : { after }) }),
             queue,
-            looping: false,
-            onLoop: () => {
-              Effect.runForkWith(context)(onLoop)
+            looping: new Set(),
+            onLoop: (session) => {
+              Effect.runForkWith(context)(onLoop(session))
             }
           }
           router.add(route)
