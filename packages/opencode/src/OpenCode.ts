@@ -10,6 +10,8 @@ import * as Capabilities from "@reins/core/Capabilities"
 import type { PromptInput } from "@reins/core/Prompt"
 import type { Connection, ConnectOptions, Model, Probe, Provider, Submission } from "@reins/core/Provider"
 import type { Opened } from "@reins/core/SessionEvent"
+import * as ProcessLease from "@reins/transport/ProcessLease"
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -62,6 +64,11 @@ export interface Options {
    * their own. Default: OpenCode's own, 5 minutes.
    */
   readonly modelTimeout?: Duration.Input
+  /**
+   * Absolute path where each server is noted while it runs, so that the next host ends it if this one is killed. Default:
+   * `$XDG_STATE_HOME/reins/servers` or `~/.local/state/reins/servers`; `false`: nowhere.
+   */
+  readonly leases?: string | false
 }
 
 const capabilities: Capabilities.Capabilities = {
@@ -102,6 +109,18 @@ const defaultModel = (model: string | undefined) => {
   return { providerID: model.slice(0, slash), modelID: model.slice(slash + 1) }
 }
 
+const variable = (name: string) => Config.String(name).pipe(Effect.orElseSucceed(() => ""))
+
+/** Where the state of programs lies, by the XDG rules; nothing where the environment says nothing. */
+const stateDirectory = Effect.gen(function*() {
+  const path = yield* Path.Path
+  const given = yield* variable("XDG_STATE_HOME")
+  const home = yield* variable("HOME")
+  // A relative path does not count.
+  if (path.isAbsolute(given)) return path.join(given, "reins", "servers")
+  return path.isAbsolute(home) ? path.join(home, ".local/state/reins/servers") : false
+})
+
 const checkModel = (model: string | undefined): Effect.Effect<void, AgentError.AgentError> =>
   model === undefined || /^[^/]+\/.+$/.test(model) ? Effect.void : AgentError.fail(
     new AgentError.InvalidRequest({
@@ -140,12 +159,17 @@ export const make = (
     const path = yield* Path.Path
     const idleTimeToLive = options.idleTimeToLive ?? "5 minutes"
 
+    const state = options.leases ?? (yield* stateDirectory)
+    const leases = state === false ? undefined : yield* ProcessLease.make({ directory: state })
+    // What hosts left behind that were killed, is ended beside the first work of this one.
+    if (leases !== undefined) yield* Effect.forkScoped(leases.sweep)
+
     /** The server that a new session would get, by key. */
     const newest = new Map<string, OpenCodeServer.OpenCodeServer>()
     const servers = yield* RcMap.make({
       idleTimeToLive,
       lookup: (key: string) =>
-        OpenCodeServer.make(JSON.parse(key) as OpenCodeServer.Options).pipe(
+        OpenCodeServer.make(JSON.parse(key) as OpenCodeServer.Options, leases).pipe(
           Effect.provideService(ChildProcessSpawner, spawner),
           Effect.provideService(HttpClient.HttpClient, http),
           Effect.tap((server) =>

@@ -9,6 +9,8 @@ import * as Redaction from "@reins/core/Redaction"
 import type { ProcessStatus } from "@reins/core/SessionEvent"
 import type { Signal } from "@reins/core/Signal"
 import * as EventStream from "@reins/transport/EventStream"
+import type * as ProcessLease from "@reins/transport/ProcessLease"
+import type * as ProcessTree from "@reins/transport/ProcessTree"
 import * as ServerProcess from "@reins/transport/ServerProcess"
 import * as Supervisor from "@reins/transport/Supervisor"
 import * as Cause from "effect/Cause"
@@ -21,7 +23,7 @@ import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -179,7 +181,9 @@ const statusOf = (status: Supervisor.Status<Info>): ProcessStatus | undefined =>
  * @since 0.1.0
  */
 export const make = Effect.fnUntraced(function*(
-  options: Options
+  options: Options,
+  /** By which the next host finds the server if this one is killed. */
+  leases?: ProcessLease.Leases
 ): Effect.fn.Return<OpenCodeServer, never, Scope.Scope | ChildProcessSpawner | HttpClient.HttpClient> {
   const secret = yield* password
   const redactor = Redaction.make({ values: [secret] })
@@ -227,6 +231,7 @@ export const make = Effect.fnUntraced(function*(
 
   const spawn = Effect.gen(function*() {
     const port = yield* freePort
+    const scope = yield* Effect.scope
     const started = yield* ServerProcess.spawn({
       command: options.binary,
       args: ["serve", "--hostname=127.0.0.1", `--port=${port}`],
@@ -234,6 +239,7 @@ export const make = Effect.fnUntraced(function*(
         // An update in place would change the binary under running sessions.
         OPENCODE_DISABLE_AUTOUPDATE: "1",
         ...options.env,
+        ...leases?.environment,
         ...(config === undefined ? undefined : { OPENCODE_CONFIG_CONTENT: config }),
         ...(ask === false ? undefined : { OPENCODE_PERMISSION: askRules.askPermission(ask) }),
         OPENCODE_SERVER_PASSWORD: secret,
@@ -242,6 +248,9 @@ export const make = Effect.fnUntraced(function*(
       redactor,
       startTimeout: options.startTimeout,
       ready: { line: (line: string) => readyLine.exec(line)?.[1], probe },
+      ...(leases === undefined
+        ? undefined
+        : { onSpawn: (process: ProcessTree.ProcessRef) => Scope.provide(leases.hold(process), scope) }),
       onProgress: (progress) =>
         Effect.sync(() => tell({ _tag: "starting", stage: progress.stage, elapsed: progress.elapsed })),
       // A signal alone would leave running tools behind: only dispose ends them.

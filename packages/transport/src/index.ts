@@ -1,5 +1,6 @@
 export * as Backoff from "./Backoff.ts"
 export * as EventStream from "./EventStream.ts"
+export * as ProcessLease from "./ProcessLease.ts"
 export * as ProcessTree from "./ProcessTree.ts"
 export * as ServerProcess from "./ServerProcess.ts"
 export * as Supervisor from "./Supervisor.ts"
