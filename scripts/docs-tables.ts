@@ -274,6 +274,7 @@ const valueTables = {
 
 /** What each code of a notice means. */
 const codes: { readonly [code: string]: string } = {
+  answeredElsewhere: "what the agent asked for was accepted, and not by this host: another client of its server did",
   compacted: "the agent replaced the conversation so far by a summary",
   conversationGone: "the agent's conversation ended for good: somebody deleted or archived it",
   endlessLoop: "the model ends its answers without a finish reason, and the agent asks it again and again",

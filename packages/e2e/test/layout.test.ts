@@ -39,7 +39,7 @@ describe("layout", () => {
     for (const name of ["effect/http", "effect/process", "effect/FileSystem", "effect/Schema"]) {
       assert.include(readme, `\`${name}\``)
     }
-    for (const page of ["getting-started", "concepts", "events", "errors", "approvals"]) {
+    for (const page of ["getting-started", "concepts", "events", "errors", "approvals", "opencode"]) {
       assert.include(readme, `(docs/${page}.md)`)
     }
   })

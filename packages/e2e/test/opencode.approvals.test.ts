@@ -90,7 +90,7 @@ layer(Host.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: t
         assert.strictEqual((yield* next.outcome)._tag, "completed")
       }))
 
-    it.effect("acceptForSession is ours: the same command is not asked again, another one and another session are", () =>
+    it.effect("trap 17: acceptForSession is ours: the same command is not asked again, another one and another session are", () =>
       Effect.gen(function*() {
         const asked: Array<string> = []
         const decide = (request: AgentRequest): Answer => {

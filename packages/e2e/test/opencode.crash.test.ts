@@ -69,7 +69,7 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         yield* assertUsable(session, cwd)
       }))
 
-    it.effect("mid-tool: the command's item ends, the session is usable", () =>
+    it.effect("trap 13: mid-tool: the command's item ends, the session is usable", () =>
       Effect.gen(function*() {
         const { cwd } = yield* Host.Place
         const session = yield* Host.open()

@@ -41,7 +41,7 @@ const whole = (events: ReadonlyArray<SessionEvent | Lagged>) => {
 }
 
 describe("a cut of the event stream", () => {
-  it.live("mid-text, three times: the text is whole, and not doubled", () => {
+  it.live("trap 9: mid-text, three times: the text is whole, and not doubled", () => {
     const { cut, http } = scissors()
     return Effect.gen(function*() {
       const model = yield* ScriptedModel.ScriptedModel
@@ -66,40 +66,44 @@ describe("a cut of the event stream", () => {
     }).pipe(Effect.scoped, Effect.provide(Host.layer({ http })))
   }, 60_000)
 
-  it.live("with a subagent's ask open: the ask keeps its id, its answer arrives, and the subagent goes on", () => {
-    const { cut, http } = scissors()
-    return Effect.gen(function*() {
-      const model = yield* ScriptedModel.ScriptedModel
-      const session = yield* Host.open({ policy: ApprovalPolicy.askAlways })
-      yield* session.attach()
-      const turn = yield* session.prompt(delegating("cut-2"))
-      const task = yield* Host.awaitEvent(session, Host.isTag("RequestOpened"))
-      yield* session.answer(task.requestId, { _tag: "accept" })
-      const ask = yield* Host.awaitEvent(
-        session,
-        (event) => event._tag === "RequestOpened" && event.requestId !== task.requestId
-      )
-      yield* cut
-      yield* resynced(session, 1)
-      const open = yield* session.requests
-      assert.deepStrictEqual(
-        open.map((request) => [request.id, request.facts.command, request.agentPath?.length]),
-        [[ask._tag === "RequestOpened" ? ask.requestId : "", "echo from-child", 1]]
-      )
-      for (const request of open) yield* session.answer(request.id, { _tag: "accept" })
-      yield* model.awaitGate("cut-2")
-      yield* model.open("cut-2")
-      const events = [...yield* Stream.runCollect(turn.events)]
-      assert.deepStrictEqual(yield* turn.outcome, { _tag: "completed", stopReason: "endTurn" })
-      whole(events)
-      const child = events.flatMap((event) =>
-        event._tag === "ItemCompleted" && event.agentPath !== undefined ? [event.item] : []
-      )
-      assert.isTrue(child.some((item) => item._tag === "command" && item.output.includes("from-child")))
-      assert.isTrue(child.some((item) => item._tag === "assistantMessage" && item.text === "the child's long answer"))
-      assert.strictEqual(events.filter(Host.isTag("SubagentSettled")).length, 1)
-    }).pipe(Effect.scoped, Effect.provide(Host.layer({ http })))
-  }, 60_000)
+  it.live(
+    "trap 18: with a subagent's ask open: it keeps its id and path, its answer arrives, and the subagent goes on",
+    () => {
+      const { cut, http } = scissors()
+      return Effect.gen(function*() {
+        const model = yield* ScriptedModel.ScriptedModel
+        const session = yield* Host.open({ policy: ApprovalPolicy.askAlways })
+        yield* session.attach()
+        const turn = yield* session.prompt(delegating("cut-2"))
+        const task = yield* Host.awaitEvent(session, Host.isTag("RequestOpened"))
+        yield* session.answer(task.requestId, { _tag: "accept" })
+        const ask = yield* Host.awaitEvent(
+          session,
+          (event) => event._tag === "RequestOpened" && event.requestId !== task.requestId
+        )
+        yield* cut
+        yield* resynced(session, 1)
+        const open = yield* session.requests
+        assert.deepStrictEqual(
+          open.map((request) => [request.id, request.facts.command, request.agentPath?.length]),
+          [[ask._tag === "RequestOpened" ? ask.requestId : "", "echo from-child", 1]]
+        )
+        for (const request of open) yield* session.answer(request.id, { _tag: "accept" })
+        yield* model.awaitGate("cut-2")
+        yield* model.open("cut-2")
+        const events = [...yield* Stream.runCollect(turn.events)]
+        assert.deepStrictEqual(yield* turn.outcome, { _tag: "completed", stopReason: "endTurn" })
+        whole(events)
+        const child = events.flatMap((event) =>
+          event._tag === "ItemCompleted" && event.agentPath !== undefined ? [event.item] : []
+        )
+        assert.isTrue(child.some((item) => item._tag === "command" && item.output.includes("from-child")))
+        assert.isTrue(child.some((item) => item._tag === "assistantMessage" && item.text === "the child's long answer"))
+        assert.strictEqual(events.filter(Host.isTag("SubagentSettled")).length, 1)
+      }).pipe(Effect.scoped, Effect.provide(Host.layer({ http })))
+    },
+    60_000
+  )
 
   it.live("before a subagent asks: its ask is heard on the new stream", () => {
     const { cut, http } = scissors()

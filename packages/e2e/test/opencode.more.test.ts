@@ -6,10 +6,10 @@ import * as Sessions from "@reins/core/Sessions"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import { Duration, Effect, Exit, FileSystem, Layer, Schedule, Scope, Stream } from "effect"
 import { execFileSync } from "node:child_process"
-import { readFileSync } from "node:fs"
 import * as Host from "./fixtures/host.ts"
 import * as Processes from "./fixtures/processes.ts"
 import { bash, gatedText, prompt, text, tools } from "./fixtures/script.ts"
+import { serverOf } from "./fixtures/server.ts"
 
 const on = (options: Host.HostOptions = {}) => Effect.provide(Host.layer(options))
 
@@ -18,26 +18,6 @@ const completes = Effect.fnUntraced(function*(session: Session, words: string) {
   const events = [...yield* Stream.runCollect(turn.events)]
   assert.deepStrictEqual(yield* turn.outcome, { _tag: "completed", stopReason: "endTurn" })
   return events
-})
-
-/** The server's process and a way to call it, past the adapter. */
-const serverOf = Effect.fnUntraced(function*(session: Session) {
-  const ready = yield* Host.awaitEvent(
-    session,
-    (event) => event._tag === "ProcessChanged" && event.status._tag === "ready"
-  )
-  const pid = ready._tag === "ProcessChanged" && ready.status._tag === "ready" ? ready.status.pid ?? 0 : 0
-  const read = (name: string) => readFileSync(`/proc/${pid}/${name}`, "utf8").split("\0")
-  const port = read("cmdline").find((arg) => arg.startsWith("--port="))?.slice(7)
-  const password = read("environ").find((entry) => entry.startsWith("OPENCODE_SERVER_PASSWORD="))?.slice(25) ?? ""
-  const call = (method: string, path: string) =>
-    Effect.promise(() =>
-      fetch(`http://127.0.0.1:${port}${path}`, {
-        method,
-        headers: { authorization: `Basic ${btoa(`opencode:${password}`)}` }
-      }).then((answer) => answer.json() as Promise<unknown>)
-    )
-  return { pid, password, call }
 })
 
 const begun = (session: Session) =>

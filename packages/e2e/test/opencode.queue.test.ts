@@ -9,7 +9,7 @@ import { gatedText, prompt, text } from "./fixtures/script.ts"
 layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: true, timeout: "60 seconds" })(
   "prompts during a turn",
   (it) => {
-    it.effect("queue: each gets a turn of its own, in order", () =>
+    it.effect("trap 5: queue: each gets a turn of its own, in order", () =>
       Effect.gen(function*() {
         const model = yield* ScriptedModel.ScriptedModel
         const session = yield* Host.open()

@@ -4,10 +4,12 @@ import * as AgentError from "@reins/core/AgentError"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import type { DurableEvent } from "@reins/core/SessionEvent"
 import type * as Sessions from "@reins/core/Sessions"
-import { Effect, FileSystem, Layer, Logger, Stream } from "effect"
-import { readFileSync } from "node:fs"
+import { Effect, Fiber, FileSystem, Layer, Logger, Stream } from "effect"
+import { existsSync, readFileSync } from "node:fs"
 import * as Host from "./fixtures/host.ts"
+import * as Processes from "./fixtures/processes.ts"
 import { bash, prompt, text } from "./fixtures/script.ts"
+import { serverOf } from "./fixtures/server.ts"
 
 /** An executable of the test's own in place of the agent. */
 const fakeBinary = Effect.fnUntraced(function*(script: string) {
@@ -64,7 +66,7 @@ describe("a start that fails", () => {
     }), 30_000)
 
   it.live(
-    "because of a broken project or global configuration names the file and the issue",
+    "trap 15: because of a broken configuration of the project names the file and the issue",
     () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
@@ -90,19 +92,62 @@ describe("a start that fails", () => {
 })
 
 describe("a start", () => {
-  it.live("that finds its port taken takes another", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const fs = yield* FileSystem.FileSystem
-      const directory = yield* fs.makeTempDirectoryScoped()
-      const binary = yield* fakeBinary(
-        `#!/bin/sh\nif [ ! -e ${directory}/once ]; then touch ${directory}/once; echo 'Error: Unexpected error' >&2; echo ServeError >&2; exit 1; fi\nexec ${realBinary} "$@"\n`
-      )
-      yield* Effect.gen(function*() {
-        const session = yield* Host.open()
-        const turn = yield* session.prompt(prompt("hi", text("hi")))
-        assert.strictEqual((yield* turn.outcome)._tag, "completed")
-      }).pipe(Effect.scoped, Effect.provide(Host.layer({ openCode: { binary } })))
-    })).pipe(Effect.provide(Host.platform)), 60_000)
+  it.live(
+    "trap 2: asks nothing of the server before it says that it listens",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const directory = yield* fs.makeTempDirectoryScoped()
+        // The real server, which answers already, and whose own word is held back.
+        const binary = yield* fakeBinary(`#!/bin/sh
+${realBinary} "$@" >${directory}/out 2>&1 &
+trap "kill $!" TERM
+until grep -q listening ${directory}/out; do sleep 0.05; done
+touch ${directory}/listens
+until [ -e ${directory}/say ]; do sleep 0.05; done
+cat ${directory}/out
+wait
+`)
+        const asked: Array<string> = []
+        yield* Effect.gen(function*() {
+          const opening = yield* Effect.forkChild(Host.open())
+          yield* Processes.until(() => existsSync(`${directory}/listens`), "the server does not listen")
+          assert.deepStrictEqual(asked, [])
+          yield* fs.writeFileString(`${directory}/say`, "")
+          const session = yield* Fiber.join(opening)
+          const turn = yield* session.prompt(prompt("hi", text("hi")))
+          assert.strictEqual((yield* turn.outcome)._tag, "completed")
+          assert.strictEqual(asked[0], "/global/health")
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(Host.layer({
+            openCode: { binary },
+            http: Host.watching((request) => asked.push(new URL(request.url).pathname))
+          }))
+        )
+      })).pipe(Effect.provide(Host.platform)),
+    60_000
+  )
+
+  it.live(
+    "trap 14: that finds its port taken takes another, and never the one that everybody uses",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const directory = yield* fs.makeTempDirectoryScoped()
+        const binary = yield* fakeBinary(
+          `#!/bin/sh\nif [ ! -e ${directory}/once ]; then touch ${directory}/once; echo 'Error: Unexpected error' >&2; echo ServeError >&2; exit 1; fi\nexec ${realBinary} "$@"\n`
+        )
+        yield* Effect.gen(function*() {
+          const session = yield* Host.open()
+          const turn = yield* session.prompt(prompt("hi", text("hi")))
+          assert.strictEqual((yield* turn.outcome)._tag, "completed")
+          // Without a port, or with 0, OpenCode takes 4096, where a server of the user's may be.
+          assert.notInclude([0, 4096], (yield* serverOf(session)).port)
+        }).pipe(Effect.scoped, Effect.provide(Host.layer({ openCode: { binary } })))
+      })).pipe(Effect.provide(Host.platform)),
+    60_000
+  )
 
   it.live("tells its progress while the session opens", () =>
     Effect.gen(function*() {
@@ -140,7 +185,7 @@ describe("a start", () => {
       }).pipe(Effect.scoped, Effect.provide(Layer.merge(Host.layer(), Logger.layer([logger]))))
     }), 60_000)
 
-  it.live("of two servers on one fresh data directory is serialised", () =>
+  it.live("trap 19: of servers on one fresh data directory is serialised", () =>
     Effect.gen(function*() {
       const sessions = yield* Effect.all([
         Host.open({ env: { REINS_TEST: "1" } }),

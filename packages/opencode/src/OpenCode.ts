@@ -11,6 +11,8 @@ import type { PromptInput } from "@reins/core/Prompt"
 import type { Connection, ConnectOptions, Model, Probe, Provider, Submission } from "@reins/core/Provider"
 import type { Opened } from "@reins/core/SessionEvent"
 import type { RequestSignal } from "@reins/core/Signal"
+import * as ProcessLease from "@reins/transport/ProcessLease"
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -25,7 +27,7 @@ import * as Scope from "effect/Scope"
 import * as askRules from "./internal/askRules.ts"
 import type { NormaliserState } from "./internal/normalise.ts"
 import * as normalise from "./internal/normalise.ts"
-import { remember } from "./internal/state.ts"
+import { limits, remember } from "./internal/state.ts"
 import * as snapshot from "./internal/snapshot.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
 import type * as OpenCodeClient from "./OpenCodeClient.ts"
@@ -57,6 +59,17 @@ export interface Options {
   readonly startTimeout?: Duration.Input
   /** How long a server is kept after its last session closed. Default 5 minutes. */
   readonly idleTimeToLive?: Duration.Input
+  /**
+   * How long OpenCode waits for the head of a model's answer, and between two pieces of it, before it tries again. Holds
+   * for the providers that `OPENCODE_CONFIG_CONTENT` defines, where they have no `headerTimeout` and `chunkTimeout` of
+   * their own. Default: OpenCode's own, 5 minutes.
+   */
+  readonly modelTimeout?: Duration.Input
+  /**
+   * Absolute path where each server is noted while it runs, so that the next host ends it if this one is killed. Default:
+   * `$XDG_STATE_HOME/reins/servers` or `~/.local/state/reins/servers`; `false`: nowhere.
+   */
+  readonly leases?: string | false
 }
 
 /**
@@ -106,6 +119,18 @@ const defaultModel = (model: string | undefined) => {
   return { providerID: model.slice(0, slash), modelID: model.slice(slash + 1) }
 }
 
+const variable = (name: string) => Config.String(name).pipe(Effect.orElseSucceed(() => ""))
+
+/** Where the state of programs lies, by the XDG rules; nothing where the environment says nothing. */
+const stateDirectory = Effect.gen(function*() {
+  const path = yield* Path.Path
+  const given = yield* variable("XDG_STATE_HOME")
+  const home = yield* variable("HOME")
+  // A relative path does not count.
+  if (path.isAbsolute(given)) return path.join(given, "reins", "servers")
+  return path.isAbsolute(home) ? path.join(home, ".local/state/reins/servers") : false
+})
+
 const checkModel = (model: string | undefined): Effect.Effect<void, AgentError.AgentError> =>
   model === undefined || /^[^/]+\/.+$/.test(model) ? Effect.void : AgentError.fail(
     new AgentError.InvalidRequest({
@@ -144,12 +169,17 @@ export const make = (
     const path = yield* Path.Path
     const idleTimeToLive = options.idleTimeToLive ?? "5 minutes"
 
+    const state = options.leases ?? (yield* stateDirectory)
+    const leases = state === false ? undefined : yield* ProcessLease.make({ directory: state })
+    // What hosts left behind that were killed, is ended beside the first work of this one.
+    if (leases !== undefined) yield* Effect.forkScoped(leases.sweep)
+
     /** The server that a new session would get, by key. */
     const newest = new Map<string, OpenCodeServer.OpenCodeServer>()
     const servers = yield* RcMap.make({
       idleTimeToLive,
       lookup: (key: string) =>
-        OpenCodeServer.make(JSON.parse(key) as OpenCodeServer.Options).pipe(
+        OpenCodeServer.make(JSON.parse(key) as OpenCodeServer.Options, leases).pipe(
           Effect.provideService(ChildProcessSpawner, spawner),
           Effect.provideService(HttpClient.HttpClient, http),
           Effect.tap((server) =>
@@ -182,6 +212,9 @@ export const make = (
         build: binary.key,
         env: Object.fromEntries(Object.entries(merged).toSorted(([a], [b]) => a < b ? -1 : 1)),
         startTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds")),
+        ...(options.modelTimeout === undefined
+          ? undefined
+          : { modelTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.modelTimeout)) }),
         ask
       }
       const name = JSON.stringify(key)
@@ -269,7 +302,8 @@ export const make = (
       const { lose, signals, state } = yield* server.attach({
         root: sessionID,
         children,
-        onLoop: Effect.ignore(client.abort(sessionID)),
+        // Of a subagent alone: to its parent it is the failure of one tool.
+        onLoop: (looping) => Effect.ignore(client.abort(looping)),
         ...(before === undefined ? undefined : { after: before })
       })
       known.delete(sessionID)
@@ -313,7 +347,12 @@ export const make = (
         // OpenCode merges a prompt that arrives during a turn into the next step of the loop.
         steer: submit,
         interrupt: client.abort(sessionID),
-        settle: (request, answer) => settle(client, session.cwd, request, answer),
+        settle: (request, answer) =>
+          Effect.suspend(() => {
+            // Before it is sent: the reply may be told of before the call has returned.
+            remember(state.answered, request.key, true, limits.answered)
+            return settle(client, session.cwd, request, answer)
+          }),
         snapshot: (request) =>
           Effect.all({
             status: client.sessionStatus(session.cwd),

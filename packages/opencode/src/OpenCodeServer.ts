@@ -9,6 +9,8 @@ import * as Redaction from "@reins/core/Redaction"
 import type { ProcessStatus } from "@reins/core/SessionEvent"
 import type { Signal } from "@reins/core/Signal"
 import * as EventStream from "@reins/transport/EventStream"
+import type * as ProcessLease from "@reins/transport/ProcessLease"
+import type * as ProcessTree from "@reins/transport/ProcessTree"
 import * as ServerProcess from "@reins/transport/ServerProcess"
 import * as Supervisor from "@reins/transport/Supervisor"
 import * as Cause from "effect/Cause"
@@ -21,13 +23,14 @@ import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as askRules from "./internal/askRules.ts"
 import * as errors from "./internal/errors.ts"
 import { freePort } from "./internal/freePort.ts"
+import * as modelTimeouts from "./internal/modelTimeouts.ts"
 import * as normalise from "./internal/normalise.ts"
 import type { Route } from "./internal/router.ts"
 import * as routerModule from "./internal/router.ts"
@@ -61,8 +64,8 @@ export interface Attach {
   readonly children: ReadonlyArray<string>
   /** What was known before the connection was lost. */
   readonly after?: normalise.NormaliserState
-  /** Runs once when the model is caught in an endless loop of unfinished answers. */
-  readonly onLoop: Effect.Effect<void>
+  /** Runs when the model of a session of the tree is caught in an endless loop of unfinished answers. */
+  readonly onLoop: (session: string) => Effect.Effect<void>
 }
 
 /**
@@ -104,6 +107,8 @@ export interface Options {
   /** Added to the inherited environment. */
   readonly env: Readonly<Record<string, string>>
   readonly startTimeout: Duration.Input
+  /** Milliseconds that OpenCode waits for its model providers, where the configuration defines them. */
+  readonly modelTimeout?: number
   /**
    * Whether the agents of this server are made to ask, and about what besides the usual; off only when the host's policy
    * accepts everything.
@@ -176,7 +181,9 @@ const statusOf = (status: Supervisor.Status<Info>): ProcessStatus | undefined =>
  * @since 0.1.0
  */
 export const make = Effect.fnUntraced(function*(
-  options: Options
+  options: Options,
+  /** By which the next host finds the server if this one is killed. */
+  leases?: ProcessLease.Leases
 ): Effect.fn.Return<OpenCodeServer, never, Scope.Scope | ChildProcessSpawner | HttpClient.HttpClient> {
   const secret = yield* password
   const redactor = Redaction.make({ values: [secret] })
@@ -196,7 +203,10 @@ export const make = Effect.fnUntraced(function*(
     }
   }
   const inherited = yield* variable("OPENCODE_CONFIG_CONTENT")
-  const content = options.env["OPENCODE_CONFIG_CONTENT"] ?? (inherited === "" ? undefined : inherited)
+  const content = modelTimeouts.withTimeouts(
+    options.env["OPENCODE_CONFIG_CONTENT"] ?? (inherited === "" ? undefined : inherited),
+    options.modelTimeout
+  )
   const { ask } = options
   const config = ask === false ? content : askRules.askConfig(content, ask) ?? content
   const permission = options.env["OPENCODE_PERMISSION"] ?? (yield* variable("OPENCODE_PERMISSION"))
@@ -222,6 +232,7 @@ export const make = Effect.fnUntraced(function*(
 
   const spawn = Effect.gen(function*() {
     const port = yield* freePort
+    const scope = yield* Effect.scope
     const started = yield* ServerProcess.spawn({
       command: options.binary,
       args: ["serve", "--hostname=127.0.0.1", `--port=${port}`],
@@ -229,6 +240,7 @@ export const make = Effect.fnUntraced(function*(
         // An update in place would change the binary under running sessions.
         OPENCODE_DISABLE_AUTOUPDATE: "1",
         ...options.env,
+        ...leases?.environment,
         ...(config === undefined ? undefined : { OPENCODE_CONFIG_CONTENT: config }),
         ...(ask === false ? undefined : { OPENCODE_PERMISSION: askRules.askPermission(permission, ask) }),
         OPENCODE_SERVER_PASSWORD: secret,
@@ -237,6 +249,9 @@ export const make = Effect.fnUntraced(function*(
       redactor,
       startTimeout: options.startTimeout,
       ready: { line: (line: string) => readyLine.exec(line)?.[1], probe },
+      ...(leases === undefined
+        ? undefined
+        : { onSpawn: (process: ProcessTree.ProcessRef) => Scope.provide(leases.hold(process), scope) }),
       onProgress: (progress) =>
         Effect.sync(() => tell({ _tag: "starting", stage: progress.stage, elapsed: progress.elapsed })),
       // A signal alone would leave running tools behind: only dispose ends them.
@@ -365,9 +380,9 @@ export const make = Effect.fnUntraced(function*(
             root,
             state: normalise.make({ sessionId: root, ...(after === undefined ? undefined : { after }) }),
             queue,
-            looping: false,
-            onLoop: () => {
-              Effect.runForkWith(context)(onLoop)
+            looping: new Set(),
+            onLoop: (session) => {
+              Effect.runForkWith(context)(onLoop(session))
             }
           }
           router.add(route)

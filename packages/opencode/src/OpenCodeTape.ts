@@ -15,6 +15,7 @@ import * as normalise from "./internal/normalise.ts"
 import type { Known } from "./internal/serverModel.ts"
 import { ServerModel } from "./internal/serverModel.ts"
 import * as snapshot from "./internal/snapshot.ts"
+import { limits, remember } from "./internal/state.ts"
 import * as OpenCode from "./OpenCode.ts"
 
 type Answered = Extract<TapeProvider.TapeStep, { readonly _tag: "answered" }>
@@ -270,7 +271,7 @@ const stepOf = (
   }
   if (action === "abort") {
     // The adapter itself ends the endless loop of a model that names no finish reason.
-    return normalise.isLooping(reading.state) ? undefined : { _tag: "interrupted", t, call: call.id }
+    return normalise.looping(reading.state).includes(session) ? undefined : { _tag: "interrupted", t, call: call.id }
   }
   const body = decodePrompt(call.body)
   if (body._tag === "None") return undefined
@@ -280,7 +281,7 @@ const stepOf = (
 }
 
 const asOf = (route: string | undefined, action: string | undefined, call: HttpTape.Call): Answered["as"] => {
-  if (route === "question") return action === "reply" ? ["answers"] : ["cancel", "decline"]
+  if (route === "question") return action === "reply" ? ["answers", "decline"] : ["cancel"]
   const reply = decodeReply(call.body)
   if (reply._tag === "None") return []
   if (reply.value.reply !== "reject") return ["accept"]
@@ -303,6 +304,7 @@ const play = (sessionID: string): TapeProvider.TapePlay => {
       for (const event of events) model.see(event)
       return normalise.applyAll(state, events)
     },
+    answered: (request) => remember(state.answered, request, true, limits.answered),
     snapshot: (request) =>
       snapshot.build(state, {
         status: Object.fromEntries(model.status),

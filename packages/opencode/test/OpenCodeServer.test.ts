@@ -57,7 +57,7 @@ const status = (type: string) => ({
 })
 
 const attach = (server: OpenCodeServer.OpenCodeServer) =>
-  server.attach({ root: "ses_a", children: [], onLoop: Effect.void })
+  server.attach({ root: "ses_a", children: [], onLoop: () => Effect.void })
 
 const taken = Effect.fnUntraced(function*(signals: Stream.Stream<Signal, AgentError>) {
   const queue = yield* Queue.unbounded<Signal>()

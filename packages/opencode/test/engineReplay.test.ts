@@ -132,6 +132,14 @@ describe("the session engine on recorded turns", () => {
     }
   })
 
+  it.each(cuts)("trap 10: %s: frames that tell of what comes behind them change neither outcome nor items", (name) => {
+    assert.deepStrictEqual(described(replay(name, { foresight: true })), ["completed endTurn"])
+    assert.deepStrictEqual(whole(name, { foresight: true }), whole(name))
+    const { events } = replay(name, { foresight: true })
+    const settled = events.findIndex((event) => event._tag === "TurnSettled")
+    assert.deepStrictEqual(events.slice(settled).filter((event) => event._tag.startsWith("Item")), [])
+  })
+
   it("fails a prompt that the server refuses without a turn", () => {
     const { events, settled } = replay("06u4-bad-agent")
     assert.deepStrictEqual(settled, [])

@@ -26,6 +26,7 @@ describe("errors", () => {
       [api("broken", { statusCode: 500 }), "UpstreamFailed"],
       [api("timeout", { statusCode: 408 }), "UpstreamFailed"],
       [{ name: "SomethingNew" }, "UpstreamFailed"],
+      [{ name: "UnknownError", data: { message: "Failed to initialize provider: x" } }, "InvalidConfig"],
       [{ name: "ConfigJsonError", data: { path: "/p/opencode.json", message: "no" } }, "InvalidConfig"]
     ]
     for (const [error, tag] of table) assert.strictEqual(errors.reasonOf(error)._tag, tag, JSON.stringify(error))

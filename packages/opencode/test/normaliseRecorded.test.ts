@@ -265,10 +265,10 @@ describe("normalise, on recorded frames", () => {
       if (!JSON.stringify(frame).includes("\"step-finish\"")) continue
       answers++
       assert.strictEqual(only(signals, "turnError").length, answers >= 3 ? 1 : 0)
-      assert.strictEqual(normalise.isLooping(state), answers >= 3)
+      assert.deepStrictEqual(normalise.looping(state), answers >= 3 ? [state.sessionId] : [])
     }
     assert.strictEqual(answers, 5)
-    assert.isFalse(normalise.isLooping(state))
+    assert.deepStrictEqual(normalise.looping(state), [])
   })
 
   it("belongs prompts that came while a turn ran to themselves", () => {

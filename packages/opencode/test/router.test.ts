@@ -14,11 +14,13 @@ const setup = () => {
   return { made, malformed }
 }
 
-const routeOf = Effect.fnUntraced(function*(root: string, capacity = 1_000, onLoop = () => {}) {
-  const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(capacity)
-  const route: Route = { root, state: normalise.make({ sessionId: root }), queue, looping: false, onLoop }
-  return route
-})
+const routeOf = Effect.fnUntraced(
+  function*(root: string, capacity = 1_000, onLoop: (session: string) => void = () => {}) {
+    const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(capacity)
+    const route: Route = { root, state: normalise.make({ sessionId: root }), queue, looping: new Set(), onLoop }
+    return route
+  }
+)
 
 const frame = (type: string, properties: unknown): string =>
   JSON.stringify({ directory: "/p", payload: { id: "evt_1", type, properties } })

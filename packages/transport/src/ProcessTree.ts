@@ -14,7 +14,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { execFile } from "node:child_process"
-import { readdirSync, readFileSync } from "node:fs"
+import { readdirSync, readFileSync, readlinkSync } from "node:fs"
 import type { ProcessRow } from "./internal/processTable.ts"
 import * as processTable from "./internal/processTable.ts"
 
@@ -140,6 +140,48 @@ export const startTime = (pid: number): Effect.Effect<number | undefined> =>
  */
 export const isAlive = (ref: ProcessRef): Effect.Effect<boolean> =>
   Effect.map(startTime(ref.pid), (found) => found === ref.startTime)
+
+/**
+ * The boot of the machine and the space of process ids that this process sees: only within both do a pid and a start
+ * time name the same process. Nothing where the platform does not tell.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const space: Effect.Effect<{ readonly bootId: string; readonly pidNamespace: string } | undefined> = Effect.sync(
+  () => {
+    try {
+      return {
+        bootId: readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim(),
+        pidNamespace: readlinkSync("/proc/self/ns/pid")
+      }
+    } catch {
+      return undefined
+    }
+  }
+)
+
+/**
+ * The living processes that were started with this mark among the words, divided by colons, of an environment variable.
+ * One that changed its environment itself is found by what it was started with. On Linux only.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const marked = (variable: string, mark: string): Effect.Effect<ReadonlyArray<ProcessInfo>> =>
+  Effect.sync(() => isLinux ? [...readProc().values()].filter((row) => isMarked(row.pid, variable, mark)) : [])
+
+const isMarked = (pid: number, variable: string, mark: string): boolean => {
+  if (pid === process.pid) return false
+  try {
+    const entries = readFileSync(`/proc/${pid}/environ`, "latin1").split("\0")
+    const value = entries.find((entry) => entry.startsWith(`${variable}=`))?.slice(variable.length + 1)
+    return value?.split(":").includes(mark) === true
+  } catch {
+    // Ended meanwhile, or somebody else's.
+    return false
+  }
+}
 
 /**
  * Sends a signal to exactly this process, after comparing its start time. Answers whether it was delivered.

@@ -113,6 +113,8 @@ export interface Options<Line, Info, R, R2> {
   readonly ready: Ready<Line, Info, R>
   /** From spawn to ready. Default 60 s. */
   readonly startTimeout?: Duration.Input | undefined
+  /** Told of the process as soon as it runs, before anything else; waited for at most 250 ms. */
+  readonly onSpawn?: ((process: ProcessTree.ProcessRef) => Effect.Effect<void>) | undefined
   /** Told about the start; waited for at most 250 ms each time. */
   readonly onProgress?: ((progress: StartProgress) => Effect.Effect<void>) | undefined
   /** The agent's own way to close, bounded by 2.5 s; its failure only means that the signals come sooner. */
@@ -156,6 +158,10 @@ export const spawn = <Line = void, Info = Line, R = never, R2 = never>(
       const child = yield* launch(options)
       let polite: Effect.Effect<void> | undefined
       const stop = makeStop(options, child, () => polite)
+      // Before the stop is registered: what it leaves in the scope is released when the process is gone.
+      if (options.onSpawn !== undefined) {
+        yield* options.onSpawn(child.root).pipe(Effect.timeoutOption(listenerLimit), Effect.ignoreCause)
+      }
       yield* Scope.addFinalizer(scope, stop)
       // What a dead server left behind is ended now, while its ids cannot have been given to anybody else.
       yield* Effect.forkIn(Effect.andThen(Deferred.await(child.exited), stop), child.scope, { startImmediately: true })

@@ -78,6 +78,8 @@ export interface TapePlay {
   /** A connection begins; `known` as in the step. */
   readonly connect: (known: unknown) => void
   readonly receive: (frames: ReadonlyArray<unknown>) => ReadonlyArray<Signal>
+  /** The host answers a request: what the agent says of it next is not the doing of another client. */
+  readonly answered?: (request: string) => void
   /** The agent's side after the frames received so far, in the keys of the tape. */
   readonly snapshot: (request: SnapshotRequest) => Snapshot
 }

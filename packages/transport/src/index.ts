@@ -1,6 +1,7 @@
 export * as Backoff from "./Backoff.ts"
 export * as EventStream from "./EventStream.ts"
 export * as HttpTape from "./HttpTape.ts"
+export * as ProcessLease from "./ProcessLease.ts"
 export * as ProcessTree from "./ProcessTree.ts"
 export * as ServerProcess from "./ServerProcess.ts"
 export * as Supervisor from "./Supervisor.ts"

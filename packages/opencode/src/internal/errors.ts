@@ -79,6 +79,8 @@ const quota =
 const overloaded = /\boverloaded(?:_error)?\b|server is busy/i
 const rateLimit = /rate[_ -]?limit|too many requests/i
 const overflow = /context_length_exceeded|maximum context length|prompt is too long|exceeds? the context/i
+/** A provider whose package is not part of OpenCode, and could not be fetched (told after 75 s on 1.18.33). */
+const noProvider = /^Failed to initialize provider/
 const noModel = /model not found|model_not_found|ProviderModelNotFoundError/i
 
 /** The reason behind an error that a message or `session.error` carries. */
@@ -113,6 +115,13 @@ export const reasonOf = (error: Wire.NamedError): AgentError.AgentErrorReason =>
   if (noModel.test(said)) {
     const model = /model not found: (\S+?)[.,]?(?:\s|$)/i.exec(facts.message)?.[1]
     return new AgentError.ModelNotFound({ ...shared, model: model ?? "unknown" })
+  }
+  if (noProvider.test(facts.message)) {
+    return new AgentError.InvalidConfig({
+      issue:
+        `${shared.description}. OpenCode could not load its package: see "npm" of this provider, and whether the ` +
+        "npm registry can be reached"
+    })
   }
   if (/^agent not found/i.test(facts.message)) return new AgentError.InvalidRequest({ ...shared, field: "agent" })
   if (status >= 400 && status < 500 && status !== 408) return new AgentError.InvalidRequest(shared)

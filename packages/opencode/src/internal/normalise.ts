@@ -47,16 +47,16 @@ export const childOf = (event: WireEvent): { readonly child: string; readonly pa
   return typeof child === "string" && typeof parent === "string" ? { child, parent } : undefined
 }
 
-/** How many answers in a row the model has ended without a finish reason; from three on it is the endless loop. */
-export const unknownSteps = (state: NormaliserState): number => state.unknownSteps
+const none: ReadonlyArray<string> = []
 
-/** Whether the root session, or a subagent, is caught in the endless loop, which only an abort ends. */
-export const isLooping = (state: NormaliserState): boolean => {
-  if (state.unknownSteps >= messages.maxUnknownSteps) return true
+/** The sessions, the root or subagents, that are caught in the endless loop, which only an abort ends. */
+export const looping = (state: NormaliserState): ReadonlyArray<string> => {
+  let found = none
+  if (state.unknownSteps >= messages.maxUnknownSteps) found = [state.sessionId]
   for (const child of state.children.values()) {
-    if (child.started && child.unknownSteps >= messages.maxUnknownSteps) return true
+    if (child.started && child.unknownSteps >= messages.maxUnknownSteps) found = [...found, child.id]
   }
-  return false
+  return found
 }
 
 const sessionID = Schema.String
@@ -192,7 +192,10 @@ const endChild = (child: ChildRecord, out: Array<Signal>): void => {
   out.push({
     _tag: "subagentEnded",
     agentPath: child.path,
-    verdict: child.verdict,
+    // The endless loop ends by our abort only, and the abort is not what went wrong.
+    verdict: child.unknownSteps >= messages.maxUnknownSteps
+      ? { _tag: "failed", error: errors.endlessLoop(child.unknownSteps) }
+      : child.verdict,
     ...(child.turn === undefined ? undefined : { turn: child.turn })
   })
 }
@@ -404,11 +407,25 @@ const dispatch = (state: NormaliserState, id: string, event: WireEvent, out: Arr
     case "question.rejected": {
       const value = take(event, decode.replied(event.properties), out)
       if (value === undefined) return
+      const accepted = event.type !== "question.rejected" && value.reply !== "reject"
+      const ask = state.asks.get(value.requestID)
+      if (accepted && ask !== undefined && !state.answered.has(value.requestID)) {
+        out.push({
+          _tag: "notice",
+          level: "warning",
+          code: "answeredElsewhere",
+          text: `Not this host accepted what the agent asked for, but another client of its server: ${
+            requests.ofPermission(state, ask, undefined).subject
+          }`,
+          ...contextOf(state, id, undefined),
+          ...nativeOf(state, event, { session: id, request: value.requestID })
+        })
+      }
       state.asks.delete(value.requestID)
       out.push({
         _tag: "requestClosed",
         key: value.requestID,
-        accepted: event.type !== "question.rejected" && value.reply !== "reject",
+        accepted,
         ...contextOf(state, id, undefined),
         ...nativeOf(state, event, { session: id, request: value.requestID })
       })

@@ -16,9 +16,13 @@ export interface Route {
   readonly root: string
   readonly state: normalise.NormaliserState
   readonly queue: Queue.Queue<Signal, AgentError.AgentError | Cause.Done>
-  /** Told once when the model ends answer after answer without a finish reason: only an abort ends that paid loop. */
-  readonly onLoop: () => void
-  looping: boolean
+  /**
+   * Told once of a session, the root or a subagent, whose model ends answer after answer without a finish reason: only
+   * an abort ends that paid loop.
+   */
+  readonly onLoop: (session: string) => void
+  /** The sessions that it was told of. */
+  readonly looping: Set<string>
 }
 
 export interface Router {
@@ -59,10 +63,14 @@ export const make = (options: {
 
   const deliver = (route: Route, events: ReadonlyArray<normalise.OpenCodeEvent>): void => {
     const signals = normalise.applyAll(route.state, events)
-    const looping = normalise.isLooping(route.state)
-    if (looping !== route.looping) {
-      route.looping = looping
-      if (looping) route.onLoop()
+    const looping = normalise.looping(route.state)
+    if (looping.length > 0 || route.looping.size > 0) {
+      for (const session of route.looping) if (!looping.includes(session)) route.looping.delete(session)
+      for (const session of looping) {
+        if (route.looping.has(session)) continue
+        route.looping.add(session)
+        route.onLoop(session)
+      }
     }
     if (signals.length === 0) return
     const left = Queue.offerAllUnsafe(route.queue, signals)

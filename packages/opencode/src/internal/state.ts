@@ -74,6 +74,8 @@ export interface NormaliserState {
   readonly held: Array<HeldAsk>
   /** Asks for permission that the stream told and nobody answered yet. */
   readonly asks: Map<string, Permission>
+  /** Requests that we answered ourselves. */
+  readonly answered: Map<string, true>
   /** Steps whose usage was told. */
   readonly steps: Map<string, true>
   /** The turn that runs, or ran last. */
@@ -99,7 +101,8 @@ export const limits = {
   steps: 4096,
   children: 256,
   loops: 64,
-  asks: 256
+  asks: 256,
+  answered: 256
 }
 
 export const make = (options: {
@@ -117,6 +120,7 @@ export const make = (options: {
   aliases: new Map(),
   held: [],
   asks: new Map(options.after?.asks),
+  answered: new Map(options.after?.answered),
   steps: new Map(),
   turn: undefined,
   busy: false,

@@ -126,7 +126,7 @@ export const make = Effect.gen(function*() {
       const live = yield* server.live
       const { client } = live
       const { spoken, until } = yield* listen(
-        yield* server.attach({ root: session, children: [], onLoop: Effect.void })
+        yield* server.attach({ root: session, children: [], onLoop: () => Effect.void })
       )
       return {
         client,

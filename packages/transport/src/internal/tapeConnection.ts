@@ -140,6 +140,7 @@ class Playing {
 
   readonly settle: Connection["settle"] = (request, answer) =>
     Effect.suspend(() => {
+      this.play.answered?.(request.key)
       const step = this.#answered.find((step) => step.request === request.key)
       const word = answer._tag === "acceptForSession" ? "accept" : answer._tag
       if (step === undefined) this.diverge(`The request "${request.subject}" was not answered on the tape.`)
