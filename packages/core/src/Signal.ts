@@ -169,11 +169,11 @@ export interface SnapshotRequest {
   /** Turns whose end is open. */
   readonly turns: ReadonlyArray<string>
   /**
-   * Keys of the last turns that the host was told of: what the conversation holds behind the last of them is told and
-   * judged too, although nobody asked for it; with an empty list that is all of it. Absent: it is not known what the
-   * host was told of, and besides what is asked only a turn that runs now is told.
+   * At a resync: keys of the last turns that the host was told of. What the conversation holds behind the last of them is
+   * told and judged too, although nobody asked for it; with an empty list that is all of it. `null`: the conversation was
+   * begun elsewhere, and besides what is asked only a turn that runs now is told. Absent: only what is asked.
    */
-  readonly after?: ReadonlyArray<string>
+  readonly after?: ReadonlyArray<string> | null
 }
 
 /**

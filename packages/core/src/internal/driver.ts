@@ -94,7 +94,7 @@ export const make = (options: {
   readonly limits: CallLimits
   /** Hears every durable event after it is in the log. */
   readonly onDurable: (event: DurableEvent) => void
-  /** The keys of the turns that the host was told of; a resync tells what came after them. */
+  /** The keys of the turns that the host was told of, if that is known; a resync tells what came after them. */
   readonly told?: () => ReadonlyArray<string> | undefined
   /** Hears each snapshot at a resync before the engine does. */
   readonly onResync?: (snapshot: Snapshot) => void
@@ -350,7 +350,7 @@ export const make = (options: {
         }
         case "snapshot": {
           const { prompts, record, turns } = command
-          const after = record.resync ? options.told?.() : undefined
+          const after = options.told === undefined || !record.resync ? undefined : options.told() ?? null
           const request = { prompts, turns, ...(after === undefined ? undefined : { after }) }
           run(
             call((connection) => connection.snapshot(request), options.limits.call, "a snapshot").pipe(
