@@ -260,11 +260,15 @@ describe("attaching to a server that runs already", () => {
             return JSON.stringify(events)
           }).pipe(
             Effect.scoped,
-            Effect.provide(Host.layer({
-              openCode: { url: server.url, password: Redacted.make(secret) },
-              http: (client) => WireTape.httpClient(client, recorder)
-            })),
-            Effect.provide(Logger.layer([Logger.make(({ message }) => void logs.push(message))]))
+            Effect.provide(
+              Layer.provideMerge(
+                Host.layer({
+                  openCode: { url: server.url, password: Redacted.make(secret) },
+                  http: (client) => WireTape.httpClient(client, recorder)
+                }),
+                Logger.layer([Logger.make(({ message }) => void logs.push(message))])
+              )
+            )
           )
         yield* run(bare, text("hello"))
         const events = yield* run(careful, bash("echo \"<$OPENCODE_SERVER_PASSWORD>\""), text("printed"))

@@ -33,7 +33,7 @@ export const identify = (client: OpenCodeClient.OpenCodeClient): Effect.Effect<s
       })
     }),
     Effect.flatMap(({ version }) =>
-      /^1\./.test(version) ? Effect.succeed(version) : Effect.fail(
+      version.startsWith("1.") ? Effect.succeed(version) : Effect.fail(
         unsupported(version, `${client.url} says that it is OpenCode ${version}`)
       )
     )
