@@ -73,7 +73,7 @@ export interface ProviderInstance {
   readonly id: string
   readonly kind: string
   readonly capabilities: Capabilities
-  /** Looks whether the agent can be used; never fails. */
+  /** Looks whether the agent can be used, without a turn; never fails. It may start the agent's server, which is kept. */
   readonly probe: Effect.Effect<Probe>
   readonly models: (options: { readonly cwd: string }) => Effect.Effect<ReadonlyArray<Model>, AgentError>
   /**

@@ -8,7 +8,7 @@ import type { Answer } from "@reins/core/AgentRequest"
 import type { ApprovalPolicy } from "@reins/core/ApprovalPolicy"
 import * as Capabilities from "@reins/core/Capabilities"
 import type { PromptInput } from "@reins/core/Prompt"
-import type { Connection, ConnectOptions, Model, Probe, Provider, Submission } from "@reins/core/Provider"
+import type { Connection, ConnectOptions, Model, Provider, Submission } from "@reins/core/Provider"
 import type { Opened } from "@reins/core/SessionEvent"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -28,6 +28,7 @@ import * as cursors from "./internal/cursor.ts"
 import * as history from "./internal/history.ts"
 import type { NormaliserState } from "./internal/normalise.ts"
 import * as normalise from "./internal/normalise.ts"
+import * as probing from "./internal/probe.ts"
 import { remember } from "./internal/state.ts"
 import * as snapshot from "./internal/snapshot.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
@@ -221,13 +222,12 @@ export const make = (
     /** Asks a server beside all sessions: one that runs, whatever its agents ask about. */
     const beside = <A>(
       cwd: string,
-      ask: (client: OpenCodeServer.Live["client"]) => Effect.Effect<A, AgentError.AgentError>
+      ask: (live: OpenCodeServer.Live) => Effect.Effect<A, AgentError.AgentError>
     ): Effect.Effect<A, AgentError.AgentError> =>
       Effect.scoped(Effect.gen(function*() {
         const names = yield* Effect.forEach([askRules.noExtra, false] as const, (ask) => keyOf(cwd, undefined, ask))
         const { discard, server } = yield* serverFor(names.find((name) => newest.has(name)) ?? names[0])
-        const { client } = yield* server.live.pipe(Effect.tapError(() => discard))
-        return yield* ask(client)
+        return yield* ask(yield* server.live.pipe(Effect.tapError(() => discard)))
       }))
 
     /** A server that answers for the directory of a session, and how its agents are configured there. */
@@ -376,27 +376,30 @@ export const make = (
       capabilities: url === undefined ? capabilities : capabilitiesOfOthers,
       promptKey,
       connect,
-      probe: find(process.cwd()).pipe(
-        Effect.map((binary): Probe => ({
-          installed: true,
-          binary: binary.path,
-          support: "unknown",
-          protocol: "http",
-          auth: "unknown"
-        })),
-        Effect.catch((error) =>
-          Effect.succeed<Probe>({ installed: false, support: "unknown", auth: "unknown", advice: error.message })
-        )
-      ),
+      probe: url === undefined
+        ? probing.ofBinary({
+          find: find(process.cwd()),
+          version: (binary) =>
+            probing.versionOf(binary, options.env ?? {}).pipe(Effect.provideService(ChildProcessSpawner, spawner)),
+          ask: (use) => beside(process.cwd(), use),
+          directory: process.cwd(),
+          tested: testedVersion
+        })
+        : probing.ofAddress({
+          ask: (use) => beside(process.cwd(), use),
+          directory: process.cwd(),
+          tested: testedVersion
+        }),
       models: ({ cwd }) =>
-        beside(cwd, (client): Effect.Effect<ReadonlyArray<Model>, AgentError.AgentError> => client.models(cwd)),
-      conversations: (request) => beside(request.cwd ?? process.cwd(), (client) => conversations.list(client, request)),
+        beside(cwd, ({ client }): Effect.Effect<ReadonlyArray<Model>, AgentError.AgentError> => client.models(cwd)),
+      conversations: (request) =>
+        beside(request.cwd ?? process.cwd(), ({ client }) => conversations.list(client, request)),
       conversation: ({ cursor, cwd }) =>
         Effect.andThen(
           cursors.decode(cursor),
-          beside(cwd ?? process.cwd(), (client) => conversations.find(client, cursor))
+          beside(cwd ?? process.cwd(), ({ client }) => conversations.find(client, cursor))
         ),
-      removeConversation: ({ cursor, cwd }) => beside(cwd, (client) => conversations.remove(client, cursor))
+      removeConversation: ({ cursor, cwd }) => beside(cwd, ({ client }) => conversations.remove(client, cursor))
     }
   })
 })

@@ -198,7 +198,7 @@ export interface Reins {
    * nothing is forgotten before that is done; otherwise it stays.
    */
   readonly remove: (id: string, options?: { readonly provider?: boolean }) => Promise<void>
-  /** Looks whether an agent can be used, without a turn. Rejects only when no provider has this name. */
+  /** Looks whether an agent can be used, without a turn; it may start its server. Rejects only for an unknown name. */
   readonly probe: (provider: string) => Promise<Probe>
   /** Resolves when nothing is queued, running or on its way in any session. */
   readonly quiescent: () => Promise<void>
