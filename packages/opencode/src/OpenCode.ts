@@ -29,6 +29,7 @@ import * as history from "./internal/history.ts"
 import type { NormaliserState } from "./internal/normalise.ts"
 import * as normalise from "./internal/normalise.ts"
 import * as probing from "./internal/probe.ts"
+import * as recent from "./internal/recent.ts"
 import { remember } from "./internal/state.ts"
 import * as snapshot from "./internal/snapshot.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
@@ -348,12 +349,12 @@ export const make = (
         snapshot: (request) =>
           Effect.all({
             status: client.sessionStatus(directory),
-            messages: client.messages(sessionID),
+            recent: recent.read(client, sessionID, request),
             permissions: client.permissions(directory),
             questions: client.questions(directory)
           }, { concurrency: "unbounded" }).pipe(
             Effect.bind("childMessages", () => childMessages(client, state)),
-            Effect.map((read) => snapshot.build(state, { ...read, request }))
+            Effect.map(({ recent, ...read }) => snapshot.build(state, { ...read, ...recent, request }))
           ),
         configure: Effect.fnUntraced(function*(change) {
           yield* checkModel(change.model)

@@ -25,6 +25,15 @@ export interface OpenCodeOptions {
   readonly startTimeout?: number
   /** How long a server is kept after its last session closed. Default 300,000. */
   readonly idleTimeToLive?: number
+  /**
+   * The address of a server that runs already, for example `http://127.0.0.1:4096`: it is used as it is, and never
+   * started, restarted, disposed or ended. What is said here of binaries, their environment and their start is not used.
+   */
+  readonly url?: string
+  /** The password of the server at `url`; absent: it asks for none. It is sent to that server and shown nowhere. */
+  readonly password?: string
+  /** The user name of the server at `url`. Default `opencode`. */
+  readonly username?: string
 }
 
 /**
