@@ -336,6 +336,14 @@ describe("an address that is not to be used", () => {
       assert.include(AgentError.toInfo(error).advice, "Check that the agent runs and that its address is right")
     }))
 
+  it.live("behind a gateway whose server is down is Unavailable, and not another version", () =>
+    Effect.gen(function*() {
+      const url = yield* web(() => ({ status: 502, type: "text/html", body: "<h1>Bad Gateway</h1>" }))
+      const error = yield* refused({ url })
+      assert.strictEqual(error.reason._tag, "Unavailable")
+      assert.include(error.message, "502")
+    }).pipe(Effect.scoped))
+
   it.live("that cannot be one is InvalidConfig, and is not repeated", () =>
     Effect.gen(function*() {
       for (

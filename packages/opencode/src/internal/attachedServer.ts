@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as OpenCodeClient from "../OpenCodeClient.ts"
 import type { OpenCodeServer } from "../OpenCodeServer.ts"
@@ -21,7 +22,8 @@ export interface Options {
 
 /** A server that is just starting takes connections which it never answers, so an attempt is short and made again. */
 const attempt = Duration.seconds(3)
-const attempts = 3
+/** How long its start is waited for at a time; sessions that wait longer tell so, and wait again. */
+const restart = Duration.seconds(6)
 /** For the stream, once the server has answered. */
 const patience = Duration.seconds(30)
 
@@ -87,6 +89,10 @@ const listen = Effect.fnUntraced(function*(
     return AgentError.make(new AgentError.Unavailable({ target, description }), { provider: "opencode" })
   }
 
+  /** One that is just starting, and one that has answered before, which is being started again. */
+  const isAwaited = ({ reason }: AgentError.AgentError): boolean =>
+    reason._tag === "ConnectionLost" && (answered.has() || /no answer within/.test(reason.description ?? ""))
+
   const reach = Effect.gen(function*() {
     const url = yield* addressOf(options.url)
     const credentials = {
@@ -96,10 +102,7 @@ const listen = Effect.fnUntraced(function*(
     const probe = yield* OpenCodeClient.make({ url, timeout: attempt, ...credentials })
     const client = yield* OpenCodeClient.make({ url, ...credentials })
     const version = yield* identify.identify(probe).pipe(
-      Effect.retry({
-        times: attempts - 1,
-        while: ({ reason }) => reason._tag === "ConnectionLost" && /no answer within/.test(reason.description ?? "")
-      })
+      Effect.retry({ schedule: Schedule.upTo(Schedule.spaced("250 millis"), { duration: restart }), while: isAwaited })
     )
     answered.note()
     return { client, version }

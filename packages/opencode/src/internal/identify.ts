@@ -16,9 +16,13 @@ export const identify = (client: OpenCodeClient.OpenCodeClient): Effect.Effect<s
   client.health.pipe(
     Effect.catch((error) => {
       const { reason } = error
-      if (isTrouble(reason) || (reason._tag !== "ProtocolError" && reason._tag !== "InvalidRequest")) {
-        return Effect.fail(error)
+      if (isTrouble(reason)) {
+        const description = `GET /global/health was answered with status ${reason.statusCode}`
+        return AgentError.fail(new AgentError.ConnectionLost({ target: client.url, description }), {
+          provider: "opencode"
+        })
       }
+      if (reason._tag !== "ProtocolError" && reason._tag !== "InvalidRequest") return Effect.fail(error)
       return Effect.matchEffect(client.secondHealth, {
         onSuccess: () =>
           Effect.fail(unsupported(
