@@ -55,7 +55,7 @@ const examples: { readonly [K in Tag]: Extract<AgentError.AgentErrorReason, { re
   UpstreamSilent: new AgentError.UpstreamSilent({ silentFor: 600_000 }),
   TurnLost: new AgentError.TurnLost({}),
   SessionNotFound: new AgentError.SessionNotFound({ sessionId: "ses_1" }),
-  SessionBusy: new AgentError.SessionBusy({ holder: "OpenCode" }),
+  SessionBusy: new AgentError.SessionBusy({ holder: "process 4711", pid: 4711 }),
   Unsupported: new AgentError.Unsupported({ operation: "an image in a prompt", provider: "opencode" }),
   RequestNotOpen: new AgentError.RequestNotOpen({ requestId: "per_1", settledBy: "policy", decision: "accept" }),
   StoreFailed: new AgentError.StoreFailed({ operation: "write the binding", path: "/data/ses_1.json" }),

@@ -13,9 +13,11 @@ import * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
-import * as Semaphore from "effect/Semaphore"
+import type * as Scope from "effect/Scope"
 import * as AgentError from "./AgentError.ts"
 import { SessionId } from "./Ids.ts"
+import * as keyedLocks from "./internal/keyedLocks.ts"
+import * as ownerLock from "./internal/ownerLock.ts"
 
 /** The version of what is written; a file of a newer one is refused. */
 const version = 1
@@ -51,6 +53,8 @@ export const Binding = Schema.Struct({
   /** The seq of the last durable event that is known. */
   lastSeq: Schema.Int,
   lastOutcome: optional(Schema.String),
+  /** The agent's keys of the last turns that were told; what its conversation holds behind them is not known yet. */
+  turns: optional(Schema.Array(Schema.String)),
   /** Whether the conversation ever had a turn: an unstarted one reopens as a new one. */
   started: Schema.Boolean
 })
@@ -73,6 +77,11 @@ export class BindingStore extends Context.Service<BindingStore, {
   readonly set: (binding: Binding) => Effect.Effect<void, AgentError.AgentError>
   readonly remove: (sessionId: SessionId) => Effect.Effect<void, AgentError.AgentError>
   readonly list: Effect.Effect<ReadonlyArray<Binding>, AgentError.AgentError>
+  /**
+   * Makes the caller the owner of a session until the scope closes; fails with `SessionBusy`, which names the holder,
+   * while another one is. What the owner's death left behind is taken over.
+   */
+  readonly acquire: (sessionId: SessionId) => Effect.Effect<void, AgentError.AgentError, Scope.Scope>
 }>()("@reins/core/BindingStore") {}
 
 const failed = (operation: string, path: string | undefined, cause: unknown, description?: string) =>
@@ -123,6 +132,7 @@ const encode = (binding: Binding, path: string | undefined) =>
 export const layerMemory: Layer.Layer<BindingStore> = Layer.sync(BindingStore, () => {
   // Kept as text: what is read is what a file would give, and shared with nobody.
   const texts = new Map<string, string>()
+  const held = new Set<string>()
   return BindingStore.of({
     get: (sessionId) =>
       Effect.suspend(() => {
@@ -139,7 +149,21 @@ export const layerMemory: Layer.Layer<BindingStore> = Layer.sync(BindingStore, (
         Effect.forEach(Array.from(texts.values()), (text) => decodeText(text, undefined)),
         (bindings) => bindings.sort(newestFirst)
       )
-    )
+    ),
+    acquire: (sessionId) =>
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.suspend(() => {
+          if (held.has(sessionId)) {
+            return Effect.fail(AgentError.make(new AgentError.SessionBusy({ holder: "this process" }), { sessionId }))
+          }
+          held.add(sessionId)
+          return Effect.void
+        }),
+        () =>
+          Effect.sync(() => {
+            held.delete(sessionId)
+          })
+      ))
   })
 })
 
@@ -148,34 +172,19 @@ const isSafe = (unit: number): boolean =>
   (unit >= 0x61 && unit <= 0x7a) || (unit >= 0x30 && unit <= 0x39) || unit === 0x2d || unit === 0x5f
 
 /** Different ids have different names. */
-const fileName = (sessionId: string): string => {
+const nameOf = (sessionId: string): string => {
   let name = ""
   for (let i = 0; i < sessionId.length; i++) {
     const unit = sessionId.charCodeAt(i)
     if (isSafe(unit)) name += sessionId.charAt(i)
     else name += unit < 0x100 ? `%${unit.toString(16).padStart(2, "0")}` : `%u${unit.toString(16).padStart(4, "0")}`
   }
-  return `${name}.json`
+  return name
 }
+
+const fileName = (sessionId: string): string => `${nameOf(sessionId)}.json`
 
 const isNotFound = (error: PlatformError.PlatformError): boolean => error.reason._tag === "NotFound"
-
-/** One writer per key at a time, in the order of their calls; a key that nobody uses is forgotten. */
-const makeLocks = () => {
-  const locks = new Map<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
-  return (key: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.suspend(() => {
-      const lock = locks.get(key) ?? { semaphore: Semaphore.makeUnsafe(1), users: 0 }
-      locks.set(key, lock)
-      lock.users++
-      return Effect.ensuring(
-        Semaphore.withPermit(lock.semaphore, effect),
-        Effect.sync(() => {
-          if (--lock.users === 0) locks.delete(key)
-        })
-      )
-    })
-}
 
 const openDirectory = Effect.fnUntraced(function*(
   fs: FileSystem.FileSystem,
@@ -213,8 +222,9 @@ const makeFileSystem = Effect.fnUntraced(function*(
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   yield* openDirectory(fs, path, directory)
-  const locked = makeLocks()
+  const locked = keyedLocks.make()
   const fileOf = (sessionId: string) => path.join(directory, fileName(sessionId))
+  const hold = ownerLock.make(fs, path, directory)
 
   const read = Effect.fnUntraced(
     function*(file: string): Effect.fn.Return<Option.Option<Binding>, AgentError.AgentError> {
@@ -289,7 +299,12 @@ const makeFileSystem = Effect.fnUntraced(function*(
         )
       ),
       Effect.map((found) => found.flatMap((binding) => Option.isSome(binding) ? [binding.value] : []).sort(newestFirst))
-    )
+    ),
+    acquire: (sessionId) =>
+      Effect.mapError(
+        hold(path.join(directory, `${nameOf(sessionId)}.lock`)),
+        (error) => AgentError.withContext(error, { sessionId })
+      )
   })
 })
 
@@ -298,6 +313,10 @@ const makeFileSystem = Effect.fnUntraced(function*(
  *
  * A file (0600) is replaced as a whole: after a crash it is the old one or the new one. A file that is damaged, or was
  * written by a newer version, is an error that names it; it is never overwritten by reading.
+ *
+ * Who owns a session is a lock file beside its binding: pid, start time and boot of the process. It goes with the owner's
+ * scope; that of a process which died is taken over. The directory needs hard links, and belongs to one machine: a lock
+ * of another machine, or of another pid namespace, counts as held.
  *
  * @category layers
  * @since 0.1.0

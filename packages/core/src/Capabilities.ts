@@ -21,6 +21,8 @@ export const Capabilities = Schema.Struct({
   revert: Schema.Boolean,
   /** Conversations begun elsewhere can be listed and adopted. */
   list: Schema.Boolean,
+  /** The agent's own conversation can be deleted. */
+  remove: Schema.Boolean,
   images: Schema.Boolean,
   files: Schema.Boolean,
   mcpServers: Schema.Boolean,
@@ -54,6 +56,7 @@ export const none: Capabilities = {
   fork: false,
   revert: false,
   list: false,
+  remove: false,
   images: false,
   files: false,
   mcpServers: false,

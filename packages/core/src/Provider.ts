@@ -11,6 +11,8 @@ import type { AgentError } from "./AgentError.ts"
 import type { Answer } from "./AgentRequest.ts"
 import type { ApprovalPolicy } from "./ApprovalPolicy.ts"
 import type { Capabilities } from "./Capabilities.ts"
+import type { Conversation, ConversationPage } from "./Conversation.ts"
+import type { HistorySource } from "./History.ts"
 import type { PromptId, SessionId } from "./Ids.ts"
 import type { PromptInput } from "./Prompt.ts"
 import type { Opened } from "./SessionEvent.ts"
@@ -71,7 +73,7 @@ export interface ProviderInstance {
   readonly id: string
   readonly kind: string
   readonly capabilities: Capabilities
-  /** Looks whether the agent can be used; never fails. */
+  /** Looks whether the agent can be used, without a turn; never fails. It may start the agent's server, which is kept. */
   readonly probe: Effect.Effect<Probe>
   readonly models: (options: { readonly cwd: string }) => Effect.Effect<ReadonlyArray<Model>, AgentError>
   /**
@@ -79,6 +81,25 @@ export interface ProviderInstance {
    * `now` is epoch milliseconds. Default: the prompt's id.
    */
   readonly promptKey?: (promptId: PromptId, now: number) => string
+  /** The agent's own conversations, in one directory or in all. Absent: the provider cannot list them. */
+  readonly conversations?: (options: {
+    readonly cwd?: string
+    readonly after?: string
+    readonly limit?: number
+  }) => Effect.Effect<ConversationPage, AgentError>
+  /**
+   * Looks a conversation up by a cursor that may come from anywhere. A cursor of another shape or of a newer version fails
+   * with `InvalidRequest`, one of a conversation that the agent does not have with `SessionNotFound`.
+   */
+  readonly conversation?: (options: {
+    readonly cursor: Json
+    readonly cwd?: string
+  }) => Effect.Effect<Conversation, AgentError>
+  /** Deletes a conversation of the agent for good; `gone`: it had been deleted before. Absent: it cannot be done. */
+  readonly removeConversation?: (options: {
+    readonly cursor: Json
+    readonly cwd: string
+  }) => Effect.Effect<"deleted" | "gone", AgentError>
   /** Attaches a session. The connection lives as long as the scope. */
   readonly connect: (options: ConnectOptions) => Effect.Effect<Connection, AgentError, Scope.Scope>
 }
@@ -144,4 +165,12 @@ export interface Connection {
     readonly mode?: string
     readonly policy?: ApprovalPolicy
   }) => Effect.Effect<void, AgentError>
+  /**
+   * The newest turns of the conversation, or those that come before a page, at most `limit` of them and at least one.
+   * Absent: the provider keeps none that can be read.
+   */
+  readonly history?: (request: {
+    readonly before?: string
+    readonly limit: number
+  }) => Effect.Effect<HistorySource, AgentError>
 }

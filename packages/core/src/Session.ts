@@ -13,6 +13,7 @@ import type { Answer } from "./AgentRequest.ts"
 import { AgentRequest } from "./AgentRequest.ts"
 import type { ApprovalPolicy } from "./ApprovalPolicy.ts"
 import type { Capabilities } from "./Capabilities.ts"
+import type { HistoryPage } from "./History.ts"
 import { PromptId, SessionId, TurnId } from "./Ids.ts"
 import type { RequestId } from "./Ids.ts"
 import { Item } from "./Item.ts"
@@ -103,6 +104,14 @@ export interface Session {
   readonly events: (
     options?: { readonly after?: number; readonly deltas?: boolean }
   ) => Stream.Stream<SessionEvent | Lagged>
+  /**
+   * What the agent's own record holds: the newest turns, or with `before: page.before` those that come before a page.
+   * `limit` is the number of turns, 20 by default and 200 at the most; long ones make a page shorter. The turn that runs
+   * now is in it as far as the agent has stored it.
+   */
+  readonly history: (
+    options?: { readonly before?: string; readonly limit?: number }
+  ) => Effect.Effect<HistoryPage, AgentError>
   /** Takes a prompt at once; it waits in the queue while a turn runs. Fails only when the session is closed or cannot take a part of it. */
   readonly prompt: (
     input: string | PromptInput,

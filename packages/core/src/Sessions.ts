@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -12,6 +13,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type { Json } from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -19,14 +21,18 @@ import * as AgentError from "./AgentError.ts"
 import * as ApprovalPolicy from "./ApprovalPolicy.ts"
 import { BindingStore } from "./BindingStore.ts"
 import type { Binding } from "./BindingStore.ts"
+import type { Conversation, ConversationPage } from "./Conversation.ts"
 import { SessionId } from "./Ids.ts"
 import { defaultLimits } from "./internal/engine/state.ts"
 import * as identifier from "./internal/identifier.ts"
+import * as keyedLocks from "./internal/keyedLocks.ts"
 import * as links from "./internal/links.ts"
 import * as openSession from "./internal/openSession.ts"
+import * as sessionList from "./internal/sessionList.ts"
 import { Providers } from "./Providers.ts"
 import type { Session } from "./Session.ts"
 import type { DurableEvent } from "./SessionEvent.ts"
+import type { SessionFilter, SessionPage } from "./SessionSummary.ts"
 
 /**
  * What a new session needs, or which one to go on with.
@@ -52,6 +58,20 @@ export interface OpenOptions {
   readonly approvalExpiresAfter?: Duration.Input
   /** Hears what happens while the session opens (a server that starts slowly), before its events can be read. */
   readonly onProgress?: (event: DurableEvent) => void
+}
+
+/**
+ * Which conversation of an agent to take over, and how to go on with it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AdoptOptions extends Omit<OpenOptions, "id"> {
+  readonly provider: string
+  /** Names the conversation: from `conversations`, or from wherever the host has it. It is validated. */
+  readonly cursor: Json
+  /** Default: the directory that the conversation works in. */
+  readonly cwd?: string
 }
 
 /**
@@ -94,10 +114,33 @@ export class Sessions extends Context.Service<Sessions, {
   readonly get: (id: SessionId) => Effect.Effect<Session, AgentError.AgentError>
   /** All open sessions, without those that are still opening. */
   readonly opened: Effect.Effect<ReadonlyArray<Session>>
-  /** What is stored of all sessions, open or not, newest first. */
-  readonly list: Effect.Effect<ReadonlyArray<Binding>, AgentError.AgentError>
-  /** Closes a session and forgets it; the agent's own conversation stays. */
-  readonly remove: (id: SessionId) => Effect.Effect<void, AgentError.AgentError>
+  /** What is stored of sessions, open or not, most recently updated first. */
+  readonly list: (filter?: SessionFilter) => Effect.Effect<SessionPage, AgentError.AgentError>
+  /** The agent's own conversations, most recently updated first, whether a session is bound to them or not. */
+  readonly conversations: (options: {
+    readonly provider: string
+    /** Absent: those of all directories, as far as the agent lists them. */
+    readonly cwd?: string
+    /** `after` of the page before. */
+    readonly after?: string
+    /** Conversations in a page: 50 by default. */
+    readonly limit?: number
+  }) => Effect.Effect<ConversationPage, AgentError.AgentError>
+  /**
+   * Goes on with a conversation that was begun elsewhere, as a session of ours. A conversation that a stored session is
+   * bound to is opened as that session. What was said before is in `session.history`; events begin with the adoption.
+   * A cursor that is not the provider's, or of a newer version, fails with `InvalidRequest`; a conversation that the
+   * agent does not have with `SessionNotFound`: it is never begun anew.
+   */
+  readonly adopt: (options: AdoptOptions) => Effect.Effect<Session, AgentError.AgentError>
+  /**
+   * Closes a session and forgets it. With `provider: true` the agent's own conversation is deleted for good, and
+   * nothing is forgotten before that is done; otherwise it stays.
+   */
+  readonly remove: (
+    id: SessionId,
+    options?: { readonly provider?: boolean }
+  ) => Effect.Effect<void, AgentError.AgentError>
   /** Closes a session if it is open, and stops one that opens: who opens it gets `ConnectionLost`. */
   readonly close: (id: SessionId) => Effect.Effect<void>
   /** Waits until nothing is queued, running or on its way in any session. */
@@ -107,6 +150,8 @@ export class Sessions extends Context.Service<Sessions, {
 interface Entry {
   readonly session: Deferred.Deferred<Session, AgentError.AgentError>
   readonly scope: Scope.Closeable
+  /** Holds the ownership of the session: it is given up last, and also when the rest does not let go in time. */
+  readonly owned: Scope.Closeable
   /** Completes when its place under the id is free again: nothing of the session is left, or it would not go in time. */
   readonly released: Deferred.Deferred<void>
   releasing: boolean
@@ -128,6 +173,9 @@ const missing = (field: string) =>
   AgentError.make(
     new AgentError.InvalidRequest({ field, description: `A new session needs a "${field}".` })
   )
+
+const unsupported = (provider: string, operation: string) =>
+  AgentError.fail(new AgentError.Unsupported({ operation, provider }), { provider })
 
 const make = (limits: Limits) =>
   Effect.gen(function*() {
@@ -162,6 +210,7 @@ const make = (limits: Limits) =>
                 Effect.annotateLogs({ sessionId: id })
               )
           ),
+          Effect.andThen(Effect.timeoutOption(Scope.close(entry.owned, Exit.void), releaseLimit)),
           Effect.ensuring(Effect.suspend(() => {
             if (entries.get(id) === entry) entries.delete(id)
             return Deferred.succeed(entry.released, undefined)
@@ -178,9 +227,11 @@ const make = (limits: Limits) =>
     const begin = Effect.fnUntraced(function*(
       id: SessionId,
       options: OpenOptions,
-      scope: Scope.Closeable
+      { owned, scope }: Entry,
+      adopted: Binding | undefined
     ): Effect.fn.Return<Session, AgentError.AgentError> {
-      const binding = options.id === undefined ? undefined : Option.getOrUndefined(yield* store.get(id))
+      yield* Scope.provide(store.acquire(id), owned)
+      const binding = adopted ?? (options.id === undefined ? undefined : Option.getOrUndefined(yield* store.get(id)))
       if (options.id !== undefined && binding === undefined) {
         return yield* AgentError.make(new AgentError.SessionNotFound({ sessionId: id }), { sessionId: id })
       }
@@ -206,6 +257,7 @@ const make = (limits: Limits) =>
         calls,
         limits: engineLimits,
         policy: options.policy ?? defaultPolicy,
+        recreate: adopted === undefined,
         ...(realPath === undefined ? undefined : { realPath }),
         ...(options.onProgress === undefined ? undefined : { onProgress: options.onProgress }),
         ...(binding === undefined ? undefined : { binding }),
@@ -220,9 +272,10 @@ const make = (limits: Limits) =>
     })
 
     const open = Effect.fnUntraced(function*(
-      options: OpenOptions
+      options: OpenOptions,
+      adopted?: Binding
     ): Effect.fn.Return<Session, AgentError.AgentError> {
-      const id = options.id ?? SessionId.make(yield* identifier.next("ses"))
+      const id = options.id ?? adopted?.sessionId ?? SessionId.make(yield* identifier.next("ses"))
       // Nothing may come between an entry and what takes it back.
       return yield* Effect.uninterruptibleMask((restore) => {
         if (stopped) {
@@ -236,13 +289,14 @@ const make = (limits: Limits) =>
         const entry: Entry = {
           session: Deferred.makeUnsafe(),
           scope: Scope.makeUnsafe(),
+          owned: Scope.makeUnsafe(),
           released: Deferred.makeUnsafe(),
           releasing: false,
           open: undefined,
           abandoned: false
         }
         entries.set(id, entry)
-        const opening = begin(id, options, entry.scope).pipe(
+        const opening = begin(id, options, entry, adopted).pipe(
           starts.withPermit,
           Effect.raceFirst(Effect.andThen(Deferred.await(entry.released), openSession.closedWhileOpening(id)))
         )
@@ -308,6 +362,71 @@ const make = (limits: Limits) =>
           Effect.andThen(Effect.forkDetach(release(id, entry)), Deferred.await(entry.released))
       })
 
+    // Two that adopt one conversation at a time would make two sessions of it.
+    const adopting = keyedLocks.make()
+
+    const take = Effect.fnUntraced(function*(
+      options: Omit<AdoptOptions, "cursor">,
+      cwd: string,
+      found: Conversation,
+      name: string
+    ): Effect.fn.Return<Session, AgentError.AgentError> {
+      const bound = (yield* store.list).find((binding) =>
+        binding.provider === options.provider && JSON.stringify(binding.cursor) === name
+      )
+      if (bound !== undefined) return yield* open({ ...options, id: bound.sessionId })
+      const now = yield* Clock.currentTimeMillis
+      return yield* open({ ...options, cwd }, {
+        v: 1,
+        sessionId: SessionId.make(yield* identifier.next("ses")),
+        provider: options.provider,
+        cursor: found.cursor,
+        cwd,
+        createdAt: now,
+        updatedAt: now,
+        lastSeq: 0,
+        started: true,
+        ...(found.title === undefined ? undefined : { title: found.title })
+      })
+    })
+
+    const adopt = Effect.fnUntraced(function*(options: AdoptOptions): Effect.fn.Return<Session, AgentError.AgentError> {
+      const { cursor, ...wanted } = options
+      const provider = yield* providers.get(options.provider)
+      if (provider.conversation === undefined || !provider.capabilities.resume) {
+        return yield* unsupported(provider.id, "adopting a conversation")
+      }
+      const found = yield* provider.conversation({
+        cursor,
+        ...(options.cwd === undefined ? undefined : { cwd: options.cwd })
+      })
+      const cwd = options.cwd ?? found.cwd
+      if (cwd === undefined) return yield* missing("cwd")
+      const name = JSON.stringify(found.cursor)
+      return yield* adopting(`${provider.id} ${name}`)(take(wanted, cwd, found, name))
+    })
+
+    const remove = Effect.fnUntraced(
+      function*(id: SessionId, options?: { readonly provider?: boolean }): Effect.fn.Return<
+        void,
+        AgentError.AgentError,
+        Scope.Scope
+      > {
+        yield* close(id)
+        yield* store.acquire(id)
+        const binding = options?.provider === true ? Option.getOrUndefined(yield* store.get(id)) : undefined
+        if (binding?.cursor !== undefined) {
+          const provider = yield* providers.get(binding.provider)
+          if (provider.removeConversation === undefined) {
+            return yield* unsupported(provider.id, "deleting a conversation")
+          }
+          yield* provider.removeConversation({ cursor: binding.cursor, cwd: binding.cwd })
+        }
+        yield* store.remove(id)
+      },
+      Effect.scoped
+    )
+
     const opened = Effect.sync(() =>
       [...entries.values()].flatMap((entry) =>
         entry.open === undefined || SubscriptionRef.getUnsafe(entry.open.state).phase === "closed" ? [] : [entry.open]
@@ -323,13 +442,26 @@ const make = (limits: Limits) =>
     })
 
     return Sessions.of({
-      open,
+      open: (options) => open(options),
       openScoped: (options) =>
         Effect.acquireRelease(open(options), (session) => session.close, { interruptible: true }),
       get: find,
       opened,
-      list: store.list,
-      remove: (id) => Effect.andThen(close(id), store.remove(id)),
+      list: (filter = {}) =>
+        Effect.zipWith(store.list, opened, (bindings, sessions) => {
+          const open = new Map(sessions.map((session) => [
+            session.id,
+            SubscriptionRef.getUnsafe(session.state).openRequests
+          ]))
+          return sessionList.page(bindings, open, filter)
+        }),
+      conversations: ({ provider: id, ...options }) =>
+        Effect.flatMap(providers.get(id), (provider) =>
+          provider.conversations === undefined
+            ? unsupported(provider.id, "listing conversations")
+            : provider.conversations(options)),
+      adopt,
+      remove,
       close,
       quiescent: Effect.suspend(() =>
         Effect.forEach(

@@ -168,6 +168,12 @@ export interface SnapshotRequest {
   readonly prompts: ReadonlyArray<string>
   /** Turns whose end is open. */
   readonly turns: ReadonlyArray<string>
+  /**
+   * At a resync: keys of the last turns that the host was told of. What the conversation holds behind the last of them is
+   * told and judged too, although nobody asked for it; with an empty list that is all of it. `null`: the conversation was
+   * begun elsewhere, and besides what is asked only a turn that runs now is told. Absent: only what is asked.
+   */
+  readonly after?: ReadonlyArray<string> | null
 }
 
 /**
@@ -188,4 +194,6 @@ export interface Snapshot {
   readonly requests: ReadonlyArray<RequestSignal>
   /** Whether nothing that happened since can be missing from `signals`. */
   readonly complete: boolean
+  /** The newest turn of the conversation that is over; `null` when it has none. Absent: the adapter cannot tell. */
+  readonly newest?: string | null
 }

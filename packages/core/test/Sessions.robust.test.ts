@@ -47,7 +47,7 @@ describe("opening", () => {
         const sessions = yield* Sessions.Sessions
         assert.strictEqual(released, 1)
         assert.deepStrictEqual(yield* sessions.opened, [])
-        assert.deepStrictEqual(yield* sessions.list, [])
+        assert.deepStrictEqual((yield* sessions.list()).sessions, [])
       })
     ))
 

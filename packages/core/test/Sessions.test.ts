@@ -273,7 +273,7 @@ describe("opening", () => {
         assert.strictEqual(error.reason._tag, "InvalidConfig")
         const sessions = yield* Sessions.Sessions
         assert.strictEqual((yield* sessions.opened).length, 0)
-        assert.strictEqual((yield* sessions.list).length, 0)
+        assert.strictEqual((yield* sessions.list()).sessions.length, 0)
       })
     ))
 

@@ -8,7 +8,7 @@ import type { Answer } from "@reins/core/AgentRequest"
 import type { ApprovalPolicy } from "@reins/core/ApprovalPolicy"
 import * as Capabilities from "@reins/core/Capabilities"
 import type { PromptInput } from "@reins/core/Prompt"
-import type { Connection, ConnectOptions, Model, Probe, Provider, Submission } from "@reins/core/Provider"
+import type { Connection, ConnectOptions, Model, Provider, Submission } from "@reins/core/Provider"
 import type { Opened } from "@reins/core/SessionEvent"
 import type { RequestSignal } from "@reins/core/Signal"
 import * as ProcessLease from "@reins/transport/ProcessLease"
@@ -22,11 +22,17 @@ import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as RcMap from "effect/RcMap"
-import * as Schema from "effect/Schema"
+import type * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as askRules from "./internal/askRules.ts"
+import * as attachedServer from "./internal/attachedServer.ts"
+import * as conversations from "./internal/conversations.ts"
+import * as cursors from "./internal/cursor.ts"
+import * as history from "./internal/history.ts"
 import type { NormaliserState } from "./internal/normalise.ts"
 import * as normalise from "./internal/normalise.ts"
+import * as probing from "./internal/probe.ts"
+import * as recent from "./internal/recent.ts"
 import { limits, remember } from "./internal/state.ts"
 import * as snapshot from "./internal/snapshot.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
@@ -70,6 +76,15 @@ export interface Options {
    * `$XDG_STATE_HOME/reins/servers` or `~/.local/state/reins/servers`; `false`: nowhere.
    */
   readonly leases?: string | false
+  /**
+   * The address of a server that runs already, for example `http://127.0.0.1:4096`: it is used as it is, and never
+   * started, restarted, disposed or ended. What is said here of binaries, their environment and their start is not used.
+   */
+  readonly url?: string
+  /** The password of the server at `url`; absent: it asks for none. */
+  readonly password?: Redacted.Redacted<string>
+  /** The user name of the server at `url`. Default `opencode`. */
+  readonly username?: string
 }
 
 /**
@@ -83,6 +98,9 @@ export const capabilities: Capabilities.Capabilities = {
   steer: true,
   interrupt: true,
   resume: true,
+  history: true,
+  list: true,
+  remove: true,
   setModel: true,
   setMode: true,
   questions: true,
@@ -93,6 +111,12 @@ export const capabilities: Capabilities.Capabilities = {
   unasked: ["the todo list of the conversation"]
 }
 
+/** A server that is not ours cannot be made to ask in subagents: their conversations have no rules (1.18.33). */
+const capabilitiesOfOthers: Capabilities.Capabilities = {
+  ...capabilities,
+  unasked: [...capabilities.unasked, "all that subagents do, unless the server itself is configured to ask"]
+}
+
 /** Subagents whose messages a snapshot reads; the newest. */
 const maxChildren = 32
 
@@ -101,10 +125,6 @@ const maxAsking = 3
 
 /** Conversations whose state outlives their connection. */
 const maxKnown = 2_048
-
-const Cursor = Schema.Struct({ v: Schema.Literal(1), sessionID: Schema.NonEmptyString })
-
-const decodeCursor = Schema.decodeUnknownEffect(Cursor)
 
 /** Sent with a refusal: without words OpenCode ends the turn, with them the model goes on. */
 const declined =
@@ -168,8 +188,14 @@ export const make = (
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
     const idleTimeToLive = options.idleTimeToLive ?? "5 minutes"
+    const { password, url, username } = options
+    const others = url === undefined ? undefined : attachedServer.at({
+      url,
+      ...(username === undefined ? undefined : { username }),
+      ...(password === undefined ? undefined : { password })
+    })
 
-    const state = options.leases ?? (yield* stateDirectory)
+    const state = url === undefined ? options.leases ?? (yield* stateDirectory) : false
     const leases = state === false ? undefined : yield* ProcessLease.make({ directory: state })
     // What hosts left behind that were killed, is ended beside the first work of this one.
     if (leases !== undefined) yield* Effect.forkScoped(leases.sweep)
@@ -179,7 +205,7 @@ export const make = (
     const servers = yield* RcMap.make({
       idleTimeToLive,
       lookup: (key: string) =>
-        OpenCodeServer.make(JSON.parse(key) as OpenCodeServer.Options, leases).pipe(
+        (others ?? OpenCodeServer.make(JSON.parse(key) as OpenCodeServer.Options, leases)).pipe(
           Effect.provideService(ChildProcessSpawner, spawner),
           Effect.provideService(HttpClient.HttpClient, http),
           Effect.tap((server) =>
@@ -200,11 +226,20 @@ export const make = (
         ...(options.binary === undefined ? undefined : { binary: options.binary })
       }).pipe(Effect.provideService(FileSystem.FileSystem, fs), Effect.provideService(Path.Path, path))
 
-    const serverFor = Effect.fnUntraced(function*(
+    const keyOf = Effect.fnUntraced(function*(
       cwd: string,
       env: Readonly<Record<string, string>> | undefined,
       ask: askRules.Extra | false
     ) {
+      if (url !== undefined) {
+        if (env === undefined || Object.keys(env).length === 0) return url
+        return yield* AgentError.make(
+          new AgentError.InvalidRequest({
+            field: "env",
+            description: "The server is not ours: its environment is what it was started with."
+          })
+        )
+      }
       const binary = yield* find(cwd)
       const merged = { ...options.env, ...env }
       const key: OpenCodeServer.Options & { readonly build: string } = {
@@ -217,7 +252,10 @@ export const make = (
           : { modelTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.modelTimeout)) }),
         ask
       }
-      const name = JSON.stringify(key)
+      return JSON.stringify(key)
+    })
+
+    const serverFor = Effect.fnUntraced(function*(name: string) {
       const server = yield* RcMap.get(servers, name)
       // A server that could not be had, or that has read a configuration which does not work, is not kept for the next.
       // Another session may have replaced it already.
@@ -225,9 +263,20 @@ export const make = (
       return { server, discard }
     })
 
+    /** Asks a server beside all sessions: one that runs, whatever its agents ask about. */
+    const beside = <A>(
+      cwd: string,
+      ask: (live: OpenCodeServer.Live) => Effect.Effect<A, AgentError.AgentError>
+    ): Effect.Effect<A, AgentError.AgentError> =>
+      Effect.scoped(Effect.gen(function*() {
+        const names = yield* Effect.forEach([askRules.noExtra, false] as const, (ask) => keyOf(cwd, undefined, ask))
+        const { discard, server } = yield* serverFor(names.find((name) => newest.has(name)) ?? names[0])
+        return yield* ask(yield* server.live.pipe(Effect.tapError(() => discard)))
+      }))
+
     /** A server that answers for the directory of a session, and how its agents are configured there. */
     const prepare = Effect.fnUntraced(function*(session: ConnectOptions, ask: askRules.Extra | false) {
-      const { discard, server } = yield* serverFor(session.cwd, session.env, ask)
+      const { discard, server } = yield* serverFor(yield* keyOf(session.cwd, session.env, ask))
       yield* server.listen(session.report)
       const { client } = yield* server.live.pipe(Effect.tapError(() => discard))
       // A broken configuration leaves the server healthy and every route of the directory failing.
@@ -261,43 +310,40 @@ export const make = (
 
     const connect = Effect.fnUntraced(function*(session: ConnectOptions) {
       yield* checkModel(session.model)
-      const asks = !askRules.acceptsAll(session.policy)
+      // A server of others is asked by the rules of each conversation alone.
+      const asks = url === undefined && !askRules.acceptsAll(session.policy)
       const { client, server } = yield* asks ? asking(session) : prepare(session, false)
       let model = session.model
       let mode = session.mode
 
       const created = client.createSession({
         ...(session.title === undefined ? undefined : { title: session.title }),
-        permission: askRules.sessionRules(session.policy)
+        permission: url === undefined ? [] : askRules.sessionRules(session.policy)
       }, session.cwd)
 
       let how: Opened = { _tag: "new" }
-      let sessionID: string
+      let held: Wire.Session
       let children: ReadonlyArray<string> = []
       if (session.cursor === undefined) {
-        sessionID = (yield* created).id
+        held = yield* created
       } else {
-        const cursor = yield* decodeCursor(session.cursor).pipe(Effect.mapError(() =>
-          AgentError.make(
-            new AgentError.InvalidRequest({
-              field: "cursor",
-              description: "The stored cursor is not one of OpenCode's, or of a newer version."
-            })
-          )
-        ))
+        const cursor = yield* cursors.decode(session.cursor)
         const found = yield* client.getSession(cursor.sessionID)
         if (Option.isSome(found)) {
           how = { _tag: "resumed" }
-          sessionID = cursor.sessionID
-          children = (yield* client.children(sessionID)).map((child) => child.id)
-          yield* setRules(client, found.value, session.policy)
+          held = found.value
+          children = (yield* client.children(held.id)).map((child) => child.id)
+          yield* setRules(client, held, session.policy, url === undefined)
         } else if (session.recreate) {
-          sessionID = (yield* created).id
+          held = yield* created
           how = { _tag: "recreated", reason: `OpenCode does not know the conversation ${cursor.sessionID} any more.` }
         } else {
           return yield* AgentError.make(new AgentError.SessionNotFound({ sessionId: cursor.sessionID }))
         }
       }
+      const sessionID = held.id
+      // The server's own name of it: through a link, or in a conversation begun elsewhere, it is another one than ours.
+      const directory = held.directory ?? session.cwd
       const before = known.get(sessionID)
       const { lose, signals, state } = yield* server.attach({
         root: sessionID,
@@ -319,7 +365,7 @@ export const make = (
 
       let mustAsk = asks
       const submit = Effect.fnUntraced(function*(submission: Submission) {
-        if (mustAsk && !asks && !state.busy) {
+        if (mustAsk && !asks && url === undefined && !state.busy) {
           // The subagents of this server do not ask: the conversation moves to one whose do.
           const error = AgentError.make(
             new AgentError.ConnectionLost({
@@ -341,7 +387,7 @@ export const make = (
 
       const connection: Connection = {
         how,
-        cursor: { v: 1, sessionID },
+        cursor: cursors.make(sessionID),
         signals,
         submit,
         // OpenCode merges a prompt that arrives during a turn into the next step of the loop.
@@ -351,17 +397,17 @@ export const make = (
           Effect.suspend(() => {
             // Before it is sent: the reply may be told of before the call has returned.
             remember(state.answered, request.key, true, limits.answered)
-            return settle(client, session.cwd, request, answer)
+            return settle(client, directory, request, answer)
           }),
         snapshot: (request) =>
           Effect.all({
-            status: client.sessionStatus(session.cwd),
-            messages: client.messages(sessionID),
-            permissions: client.permissions(session.cwd),
-            questions: client.questions(session.cwd)
+            status: client.sessionStatus(directory),
+            recent: recent.read(client, sessionID, request),
+            permissions: client.permissions(directory),
+            questions: client.questions(directory)
           }, { concurrency: "unbounded" }).pipe(
             Effect.bind("childMessages", () => childMessages(client, state)),
-            Effect.map((read) => snapshot.build(state, { ...read, request }))
+            Effect.map(({ recent, ...read }) => snapshot.build(state, { ...read, ...recent, request }))
           ),
         configure: Effect.fnUntraced(function*(change) {
           yield* checkModel(change.model)
@@ -369,10 +415,11 @@ export const make = (
           mode = change.mode ?? mode
           if (change.policy !== undefined) {
             const found = yield* client.getSession(sessionID)
-            if (Option.isSome(found)) yield* setRules(client, found.value, change.policy)
+            if (Option.isSome(found)) yield* setRules(client, found.value, change.policy, url === undefined)
             mustAsk = !askRules.acceptsAll(change.policy)
           }
-        })
+        }),
+        history: (request) => history.read(client, { id: sessionID, directory: directory }, request)
       }
       return connection
     })
@@ -380,38 +427,52 @@ export const make = (
     return {
       id,
       kind: "opencode",
-      capabilities,
+      capabilities: url === undefined ? capabilities : capabilitiesOfOthers,
       promptKey,
       connect,
-      probe: find(process.cwd()).pipe(
-        Effect.map((binary): Probe => ({
-          installed: true,
-          binary: binary.path,
-          support: "unknown",
-          protocol: "http",
-          auth: "unknown"
-        })),
-        Effect.catch((error) =>
-          Effect.succeed<Probe>({ installed: false, support: "unknown", auth: "unknown", advice: error.message })
-        )
-      ),
+      probe: url === undefined
+        ? probing.ofBinary({
+          find: find(process.cwd()),
+          version: (binary) =>
+            probing.versionOf(binary, options.env ?? {}).pipe(Effect.provideService(ChildProcessSpawner, spawner)),
+          ask: (use) => beside(process.cwd(), use),
+          directory: process.cwd(),
+          tested: testedVersion
+        })
+        : probing.ofAddress({
+          ask: (use) => beside(process.cwd(), use),
+          directory: process.cwd(),
+          tested: testedVersion
+        }),
       models: ({ cwd }) =>
-        Effect.scoped(Effect.gen(function*() {
-          const { server } = yield* serverFor(cwd, undefined, askRules.noExtra)
-          const { client } = yield* server.live
-          return (yield* client.models(cwd)) satisfies ReadonlyArray<Model>
-        }))
+        beside(cwd, ({ client }): Effect.Effect<ReadonlyArray<Model>, AgentError.AgentError> => client.models(cwd)),
+      conversations: (request) =>
+        beside(request.cwd ?? process.cwd(), ({ client }) => conversations.list(client, request)),
+      conversation: ({ cursor, cwd }) =>
+        Effect.andThen(
+          cursors.decode(cursor),
+          beside(cwd ?? process.cwd(), ({ client }) => conversations.find(client, cursor))
+        ),
+      removeConversation: ({ cursor, cwd }) => beside(cwd, ({ client }) => conversations.remove(client, cursor))
     }
   })
 })
 
-/** Gives a conversation the rules of a policy, once: the agent appends them. */
+/**
+ * Makes a conversation ask as its policy wants it, once: the agent appends what it is given. On a server of ours the agents
+ * ask already, and only what the conversation itself was allowed elsewhere is left.
+ */
 const setRules = (
   client: OpenCodeServer.Live["client"],
   session: Wire.Session,
-  policy: ApprovalPolicy
+  policy: ApprovalPolicy,
+  owned: boolean
 ): Effect.Effect<void, AgentError.AgentError> => {
-  const permission = askRules.sessionRules(policy)
+  const permission = owned && !askRules.acceptsAll(policy)
+    ? askRules.askedAgain(session.permission)
+    : owned
+    ? []
+    : askRules.sessionRules(policy)
   return askRules.endsWith(session.permission, permission)
     ? Effect.void
     : Effect.asVoid(client.updateSession(session.id, { permission }))

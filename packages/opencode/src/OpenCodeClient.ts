@@ -104,10 +104,21 @@ export interface OpenCodeClient {
   readonly url: string
   /** Ask it only after the server wrote its ready line: a socket opened before is never answered. */
   readonly health: Effect.Effect<Wire.Health, AgentError.AgentError>
+  /** The health of OpenCode 2.x, at an address of its own; 1.x answers it too. */
+  readonly secondHealth: Effect.Effect<void, AgentError.AgentError>
   /** The effective configuration; fails with `InvalidConfig` where the server runs but cannot read it. */
   readonly config: (directory?: string) => Effect.Effect<Wire.Config, AgentError.AgentError>
   /** The agents of a directory with the rules that hold for each. */
   readonly agentRules: (directory?: string) => Effect.Effect<ReadonlyArray<Wire.Agent>, AgentError.AgentError>
+  /**
+   * Conversations that are no subagents', most recently updated first, of one directory or of all. With `before` (epoch
+   * ms) those that were updated earlier than that.
+   */
+  readonly sessions: (options: {
+    readonly directory?: string
+    readonly limit: number
+    readonly before?: number
+  }) => Effect.Effect<{ readonly sessions: ReadonlyArray<Wire.Session>; readonly more: boolean }, AgentError.AgentError>
   readonly createSession: (
     options: CreateSession,
     directory?: string
@@ -130,6 +141,11 @@ export interface OpenCodeClient {
     sessionID: string,
     options?: { readonly limit?: number }
   ) => Effect.Effect<ReadonlyArray<Wire.MessageWithParts>, AgentError.AgentError>
+  /** The newest messages, or those before a page, oldest first; `next` asks for the page before this one. */
+  readonly messagePage: (
+    sessionID: string,
+    options: { readonly limit: number; readonly before?: string }
+  ) => Effect.Effect<MessagePage, AgentError.AgentError>
   readonly message: (
     sessionID: string,
     messageID: string
@@ -172,6 +188,17 @@ export interface OpenCodeClient {
   readonly eventRequest: HttpClientRequest.HttpClientRequest
 }
 
+/**
+ * A page of a conversation.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MessagePage {
+  readonly messages: ReadonlyArray<Wire.MessageWithParts>
+  readonly next?: string
+}
+
 interface Call {
   readonly method: "GET" | "POST" | "PATCH" | "DELETE"
   readonly path: string
@@ -187,7 +214,7 @@ const Permissions = Schema.Union([Schema.Literal("unreadable"), Schema.Array(Wir
 /** An answer that says that there is no such thing, or the value. */
 type Answer =
   | { readonly _tag: "gone"; readonly reason: AgentError.AgentErrorReason }
-  | { readonly _tag: "value"; readonly value: unknown }
+  | { readonly _tag: "value"; readonly value: unknown; readonly next?: string }
 
 const parse = (text: string): Option.Option<unknown> => {
   try {
@@ -253,11 +280,12 @@ export const make = Effect.fnUntraced(function*(
     )
 
   const exchange = Effect.fnUntraced(function*(call: Call): Effect.fn.Return<Answer, AgentError.AgentError> {
-    const { body, status, type } = yield* http.execute(requestOf(call)).pipe(
+    const { body, next, status, type } = yield* http.execute(requestOf(call)).pipe(
       Effect.flatMap((response) =>
         Effect.map(response.text, (body) => ({
           body: withoutSecret(body),
           status: response.status,
+          next: response.headers["x-next-cursor"],
           type: response.headers["content-type"] ?? ""
         }))
       ),
@@ -280,7 +308,7 @@ export const make = Effect.fnUntraced(function*(
       }
       if (Option.isNone(json))
         return yield* protocol(call, `The answer is no JSON (${type || "no content type"}).`, body)
-      return { _tag: "value", value: json.value }
+      return { _tag: "value", value: json.value, ...(next === undefined ? undefined : { next }) }
     }
     const error = Option.isSome(json) ? errors.bodyOf(json.value) : undefined
     const reason = errors.ofResponse(`${call.method} ${call.path}`, status, body, error)
@@ -338,6 +366,18 @@ export const make = Effect.fnUntraced(function*(
       })
     )
 
+  /** A page of a list, and what asks for the next one. */
+  const page = <A>(sessionID: string | undefined, call: Call, schema: Schema.ConstraintDecoder<A>) => {
+    const decode = decoded(call, schema)
+    return Effect.flatMap(exchange(call), (answer) =>
+      answer._tag === "value"
+        ? Effect.map(decode(answer.value), (value) => ({ value, next: answer.next }))
+        : Effect.fail(AgentError.make(
+          sessionID === undefined ? answer.reason : new AgentError.SessionNotFound({ sessionId: sessionID }),
+          { provider: "opencode" }
+        )))
+  }
+
   const settle = (call: Call) =>
     Effect.map(exchange(call), (answer): "delivered" | "gone" => answer._tag === "gone" ? "gone" : "delivered")
 
@@ -350,7 +390,26 @@ export const make = Effect.fnUntraced(function*(
   return {
     url,
     health: get({ method: "GET", path: "/global/health" }, Wire.Health),
+    secondHealth: Effect.asVoid(
+      get({ method: "GET", path: "/api/health" }, Schema.Struct({ healthy: Schema.Literal(true) }))
+    ),
     config,
+    sessions: ({ before, directory, limit }) =>
+      page(
+        undefined,
+        {
+          method: "GET",
+          // `/session` itself has no pages.
+          path: "/experimental/session",
+          directory,
+          query: {
+            roots: "true",
+            limit: String(limit),
+            ...(before === undefined ? undefined : { cursor: String(before) })
+          }
+        },
+        Schema.Array(Wire.Session)
+      ).pipe(Effect.map(({ next, value }) => ({ sessions: value, more: next !== undefined }))),
     createSession: (body, directory) => get({ method: "POST", path: "/session", directory, body }, Wire.Session),
     getSession: (id) => optional({ method: "GET", path: session(id) }, Wire.Session),
     updateSession: (id, body) => ofSession(id, { method: "PATCH", path: session(id), body }, Wire.Session),
@@ -376,6 +435,16 @@ export const make = Effect.fnUntraced(function*(
         },
         Schema.Array(Wire.MessageWithParts)
       ),
+    messagePage: (id, { before, limit }) =>
+      page(
+        id,
+        {
+          method: "GET",
+          path: session(id, "/message"),
+          query: { limit: String(limit), ...(before === undefined ? undefined : { before }) }
+        },
+        Schema.Array(Wire.MessageWithParts)
+      ).pipe(Effect.map(({ next, value }) => ({ messages: value, ...(next === undefined ? undefined : { next }) }))),
     message: (id, messageID) =>
       optional({ method: "GET", path: session(id, `/message/${segment(messageID)}`) }, Wire.MessageWithParts),
     promptAsync: (id, body) =>

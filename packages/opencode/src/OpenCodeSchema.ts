@@ -476,6 +476,9 @@ export const ModelProviders = Schema.Struct({
   providers: Schema.Array(Schema.Struct({
     id: Schema.String,
     name: optional(Schema.String),
+    /** Where its credentials are from: `env`, `config`, `api` (a login), `custom`. */
+    source: optional(Schema.String),
+    options: optional(Loose),
     models: Schema.Record(Schema.String, Model)
   })),
   default: optional(Schema.Record(Schema.String, Schema.String))

@@ -8,19 +8,15 @@ import * as AgentError from "@reins/core/AgentError"
 import * as Redaction from "@reins/core/Redaction"
 import type { ProcessStatus } from "@reins/core/SessionEvent"
 import type { Signal } from "@reins/core/Signal"
-import * as EventStream from "@reins/transport/EventStream"
 import type * as ProcessLease from "@reins/transport/ProcessLease"
 import type * as ProcessTree from "@reins/transport/ProcessTree"
 import * as ServerProcess from "@reins/transport/ServerProcess"
 import * as Supervisor from "@reins/transport/Supervisor"
-import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
-import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
@@ -30,10 +26,10 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as askRules from "./internal/askRules.ts"
 import * as errors from "./internal/errors.ts"
 import { freePort } from "./internal/freePort.ts"
+import * as identify from "./internal/identify.ts"
 import * as modelTimeouts from "./internal/modelTimeouts.ts"
-import * as normalise from "./internal/normalise.ts"
-import type { Route } from "./internal/router.ts"
-import * as routerModule from "./internal/router.ts"
+import type * as normalise from "./internal/normalise.ts"
+import * as serverLink from "./internal/serverLink.ts"
 import { remember } from "./internal/state.ts"
 import * as OpenCodeClient from "./OpenCodeClient.ts"
 
@@ -46,7 +42,8 @@ import * as OpenCodeClient from "./OpenCodeClient.ts"
 export interface Live {
   readonly client: OpenCodeClient.OpenCodeClient
   readonly version: string
-  readonly pid: number
+  /** Absent: the server is not ours. */
+  readonly pid?: number
   /** Counts the event stream's connections. */
   readonly generation: number
 }
@@ -148,8 +145,6 @@ const password = Effect.sync(() => {
   return Redacted.make(Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(""))
 })
 
-const lost = (description: string) => AgentError.make(new AgentError.ConnectionLost({ target, description }))
-
 const statusOf = (status: Supervisor.Status<Info>): ProcessStatus | undefined => {
   switch (status._tag) {
     case "starting":
@@ -225,8 +220,8 @@ export const make = Effect.fnUntraced(function*(
   const probe = (url: string) =>
     Effect.gen(function*() {
       const client = yield* OpenCodeClient.make({ url, password: secret })
-      const health = yield* Effect.result(client.health)
-      if (Result.isSuccess(health)) return Result.succeed<Info>({ url, client, version: health.success.version })
+      const health = yield* Effect.result(identify.identify(client))
+      if (Result.isSuccess(health)) return Result.succeed<Info>({ url, client, version: health.success })
       return foreign.has(health.failure.reason._tag) ? Result.fail(health.failure) : yield* health.failure
     })
 
@@ -273,22 +268,6 @@ export const make = Effect.fnUntraced(function*(
 
   const supervisor = yield* Supervisor.make({ start: spawn, target, firstStart: "fail" })
 
-  let live: Live | undefined
-  let broken: AgentError.AgentError | undefined
-  let waiting = Deferred.makeUnsafe<Live, AgentError.AgentError>()
-
-  const router = routerModule.make({
-    onOverflow: () => lost("A session could not keep up with its events; it is read again from the agent."),
-    onMalformed: () => {}
-  })
-
-  const drop = (error: AgentError.AgentError) =>
-    Effect.sync(() => {
-      if (live !== undefined) waiting = Deferred.makeUnsafe()
-      live = undefined
-      router.fail(error)
-    })
-
   yield* SubscriptionRef.changes(supervisor.status).pipe(
     Stream.runForEach((status) =>
       Effect.sync(() => {
@@ -299,60 +278,15 @@ export const make = Effect.fnUntraced(function*(
     Effect.forkScoped
   )
 
-  yield* EventStream.make({
+  const link = yield* serverLink.make({
     target,
-    request: Effect.map(supervisor.current, (running) => running.info.client.eventRequest)
-  }).pipe(
-    Stream.runForEach((signal) => {
-      switch (signal._tag) {
-        case "Data":
-          return Effect.sync(() => router.push(withoutSecret(signal.events)))
-        case "Connected":
-          return Effect.matchEffect(supervisor.current, {
-            onFailure: drop,
-            onSuccess: (running) =>
-              Effect.suspend(() => {
-                live = {
-                  client: running.info.client,
-                  version: running.info.version,
-                  pid: running.pid,
-                  generation: signal.generation
-                }
-                return Deferred.succeed(waiting, live)
-              })
-          })
-        case "Silent":
-          return Effect.sync(() => router.broadcast({ _tag: "silent", since: signal.since }))
-        case "Lost":
-          return drop(signal.error)
-      }
-    }),
-    Effect.matchEffect({
-      onSuccess: () => drop(lost("The event stream ended.")),
-      onFailure: (error) =>
-        Effect.suspend(() => {
-          broken = error
-          return Effect.andThen(drop(error), Deferred.fail(waiting, error))
-        })
-    }),
-    Effect.forkScoped
-  )
-
-  // Registered last, so it runs first: sessions hear of the end before their server goes.
-  yield* Effect.addFinalizer(() => drop(lost("The server was released.")))
+    reach: Effect.map(supervisor.current, ({ info, pid }) => ({ client: info.client, version: info.version, pid })),
+    patience: Duration.sum(Duration.fromInputUnsafe(options.startTimeout), Duration.seconds(30)),
+    clean: withoutSecret
+  })
 
   return {
-    live: Effect.suspend(() => {
-      if (broken !== undefined) return Effect.fail(broken)
-      if (live !== undefined) return Effect.succeed(live)
-      // The start itself says why it fails; the stream only says that it could not connect.
-      return Effect.andThen(supervisor.current, Effect.suspend(() => Deferred.await(waiting)))
-    }).pipe(
-      Effect.timeoutOrElse({
-        duration: Duration.sum(Duration.fromInputUnsafe(options.startTimeout), Duration.seconds(30)),
-        orElse: () => Effect.fail(lost("The event stream of the server could not be connected in time."))
-      })
-    ),
+    ...link,
     listen: (report) =>
       Effect.acquireRelease(
         Effect.sync(() => {
@@ -369,39 +303,6 @@ export const make = Effect.fnUntraced(function*(
           Effect.sync(() => {
             listeners.delete(report)
           })
-      ),
-    attach: ({ after, children, onLoop, root }) =>
-      Effect.acquireRelease(
-        Effect.gen(function*() {
-          if (live === undefined) return yield* lost("The event stream was lost while the session connected.")
-          const context = yield* Effect.context<never>()
-          const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(routerModule.routeLimit)
-          const route: Route = {
-            root,
-            state: normalise.make({ sessionId: root, ...(after === undefined ? undefined : { after }) }),
-            queue,
-            looping: new Set(),
-            onLoop: (session) => {
-              Effect.runForkWith(context)(onLoop(session))
-            }
-          }
-          router.add(route)
-          for (const child of children) router.adopt(route, child)
-          return route
-        }),
-        (route) =>
-          Effect.sync(() => {
-            router.remove(route)
-            Queue.endUnsafe(route.queue)
-          })
-      ).pipe(Effect.map((route) => ({
-        state: route.state,
-        signals: Stream.fromQueue(route.queue),
-        lose: (error) =>
-          Effect.sync(() => {
-            router.remove(route)
-            Queue.failCauseUnsafe(route.queue, Cause.fail(error))
-          })
-      })))
+      )
   }
 })

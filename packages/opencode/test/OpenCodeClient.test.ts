@@ -14,7 +14,15 @@ interface Seen {
   readonly body: unknown
 }
 
-type Reply = { readonly status?: number; readonly type?: string; readonly body?: unknown } | "hang" | "refuse"
+type Reply =
+  | {
+    readonly status?: number
+    readonly type?: string
+    readonly body?: unknown
+    readonly headers?: Readonly<Record<string, string>>
+  }
+  | "hang"
+  | "refuse"
 
 const secret = "s3cret-pa55word"
 
@@ -44,7 +52,7 @@ const against = Effect.fnUntraced(function*(reply: Reply, options: Partial<OpenC
       : typeof reply.body === "string" && reply.type !== undefined
       ? reply.body
       : JSON.stringify(reply.body)
-    const headers = { "content-type": reply.type ?? "application/json" }
+    const headers = { "content-type": reply.type ?? "application/json", ...reply.headers }
     return Effect.succeed(
       HttpClientResponse.fromWeb(request, new Response(body, body === null ? { status } : { status, headers }))
     )
@@ -69,6 +77,24 @@ const notFound = { status: 404, body: { name: "NotFoundError", data: { message: 
 const gone = { status: 404, body: { _tag: "PermissionNotFoundError", requestID: "per_1", message: "not found" } }
 
 describe("OpenCodeClient", () => {
+  it.effect("reads pages of messages and of conversations, and what asks for the next", () =>
+    Effect.gen(function*() {
+      const { client, seen } = yield* against({ body: [], headers: { "x-next-cursor": "opaque==" } })
+      assert.deepStrictEqual(yield* client.messagePage("ses_1", { limit: 5 }), { messages: [], next: "opaque==" })
+      yield* client.messagePage("ses_1", { limit: 5, before: "opaque==" })
+      assert.deepStrictEqual(yield* client.sessions({ limit: 3, directory: "/a b", before: 17 }), {
+        sessions: [],
+        more: true
+      })
+      assert.deepStrictEqual(seen.map(({ url }) => url.slice("http://127.0.0.1:4096".length)), [
+        "/session/ses_1/message?limit=5",
+        "/session/ses_1/message?limit=5&before=opaque%3D%3D",
+        "/experimental/session?roots=true&limit=3&cursor=17&directory=%2Fa+b"
+      ])
+      const none = yield* against(notFound)
+      assert.strictEqual((yield* failure(none.client.messagePage("ses_1", { limit: 5 })))._tag, "SessionNotFound")
+    }))
+
   it.effect("names the directory in the query of reads, and percent-encoded in a header of writes", () =>
     Effect.gen(function*() {
       const { client, seen } = yield* against({ body: {} })

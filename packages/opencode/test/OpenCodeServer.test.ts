@@ -192,7 +192,7 @@ describe("OpenCodeServer", () => {
         if (signal._tag === "process" && signal.status._tag === "exited") Queue.offerUnsafe(exited, "exited")
         last.push(signal._tag)
       })
-      process.kill((yield* server.live).pid, "SIGKILL")
+      process.kill((yield* server.live).pid ?? assert.fail(), "SIGKILL")
       yield* Queue.take(exited)
       assert.strictEqual(heard.length, before)
       assert.isAbove(last.length, 1)

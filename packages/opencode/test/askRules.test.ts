@@ -144,18 +144,17 @@ describe("askRules", () => {
   })
 
   it("gives a conversation rules on a server that is not ours, unless its policy accepts everything", () => {
-    assert.deepStrictEqual(askRules.sessionRules(ApprovalPolicy.fullAccess, false), [])
-    const rules = askRules.sessionRules(ApprovalPolicy.askAlways, false)
+    assert.deepStrictEqual(askRules.sessionRules(ApprovalPolicy.fullAccess), [])
+    const rules = askRules.sessionRules(ApprovalPolicy.askAlways)
     assert.deepStrictEqual(rules[0], { permission: "*", pattern: "*", action: "ask" })
     assert.isTrue(rules.slice(1).every((rule) => rule.action === "allow" && !tools.includes(rule.permission)))
     for (const policy of [ApprovalPolicy.acceptEdits, ApprovalPolicy.acceptReads, ApprovalPolicy.declineAll]) {
-      assert.deepStrictEqual(askRules.sessionRules(policy, false), rules)
-      assert.deepStrictEqual(askRules.sessionRules(policy), [])
+      assert.deepStrictEqual(askRules.sessionRules(policy), rules)
     }
   })
 
   it("knows rules that a conversation has already", () => {
-    const rules = askRules.sessionRules(ApprovalPolicy.askAlways, false)
+    const rules = askRules.sessionRules(ApprovalPolicy.askAlways)
     const allow = { permission: "*", pattern: "*", action: "allow" }
     assert.isTrue(askRules.endsWith(rules, rules))
     assert.isTrue(askRules.endsWith([allow, ...rules], rules))
@@ -163,5 +162,24 @@ describe("askRules", () => {
     assert.isFalse(askRules.endsWith(undefined, rules))
     assert.isFalse(askRules.endsWith(rules.slice(1), rules))
     assert.isTrue(askRules.endsWith(undefined, []))
+  })
+
+  it("asks about what the rules of a conversation from elsewhere allow, and keeps what they deny", () => {
+    const rule = (permission: string, pattern: string, action: askRules.AskRule["action"]) => ({
+      permission,
+      pattern,
+      action
+    })
+    const there = [
+      rule("bash", "git *", "deny"),
+      rule("*", "*", "allow"),
+      rule("edit", "*", "deny"),
+      rule("bash", "ls", "allow")
+    ]
+    const again = askRules.askedAgain(there)
+    assert.deepStrictEqual(again, [rule("*", "*", "ask"), rule("edit", "*", "deny"), rule("bash", "ls", "ask")])
+    assert.deepStrictEqual(askRules.askedAgain([...there, ...again]), [])
+    assert.deepStrictEqual(askRules.askedAgain([rule("todowrite", "*", "allow"), rule("edit", "*", "deny")]), [])
+    assert.deepStrictEqual(askRules.askedAgain(undefined), [])
   })
 })

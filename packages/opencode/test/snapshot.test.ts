@@ -282,14 +282,41 @@ describe("snapshot", () => {
       ])
     ]
     const messages = [...turn(1), ...turn(2), ...turn(3)]
-    const told = (more: Parameters<typeof read>[1], known?: string) => [
-      ...new Set(
-        items(read(messages, more, known === undefined ? {} : { known }).result.signals).map((signal) => signal.turn)
-      )
+    const told = (more: Parameters<typeof read>[1]) => [
+      ...new Set(items(read(messages, more).result.signals).map((signal) => signal.turn))
     ]
     assert.deepStrictEqual(told({}), [])
     assert.deepStrictEqual(told({ turns: ["msg_2"] }), ["msg_2", "msg_3"])
-    assert.deepStrictEqual(told({}, "msg_2"), ["msg_3"])
+    assert.deepStrictEqual(told({ after: ["msg_2"] }), ["msg_3"])
+    assert.deepStrictEqual(told({ after: ["msg_gone", "msg_1"] }), ["msg_2", "msg_3"])
+    assert.deepStrictEqual(told({ after: [] }), ["msg_1", "msg_2", "msg_3"])
+    // Where none of them is left, the place cannot be told, and that is said.
+    assert.deepStrictEqual(told({ after: ["msg_gone"] }), [])
+    assert.isFalse(read(messages, { after: ["msg_gone"] }).result.complete)
+    // What was begun elsewhere is history, but for the turn that runs.
+    assert.deepStrictEqual(told({ after: null }), [])
+    const running = read([...turn(1), user("msg_2")], { after: null }, { status: busy("ses_root") }).result
+    assert.deepStrictEqual(items(running.signals).map((signal) => signal.turn), ["msg_2"])
+    assert.strictEqual(running.newest, "msg_1")
+    assert.strictEqual(read(messages, {}).result.newest, "msg_3")
+    assert.isNull(read([], {}).result.newest)
+  })
+
+  it("judges what it tells although nobody asked for it", () => {
+    const failed = { error: { name: "APIError", data: { message: "no", isRetryable: false } }, time: { created: 1 } }
+    const messages = [
+      user("msg_1"),
+      message("msg_1a", "assistant", { parentID: "msg_1", ...done }),
+      user("msg_2"),
+      message("msg_2a", "assistant", { parentID: "msg_2", ...failed }),
+      user("msg_3")
+    ]
+    const { turns } = read(messages, { after: [] }).result
+    assert.deepStrictEqual(Object.entries(turns).map(([key, verdict]) => [key, verdict._tag]), [
+      ["msg_1", "completed"],
+      ["msg_2", "failed"],
+      ["msg_3", "unfinished"]
+    ])
   })
 
   it("tells nothing that is older than what the stream told", () => {

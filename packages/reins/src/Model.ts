@@ -6,14 +6,16 @@
 import type * as AgentError from "@reins/core/AgentError"
 import type * as Request from "@reins/core/AgentRequest"
 import type * as Policy from "@reins/core/ApprovalPolicy"
-import type * as BindingStore from "@reins/core/BindingStore"
 import type * as CapabilitiesOf from "@reins/core/Capabilities"
+import type * as ConversationOf from "@reins/core/Conversation"
+import type * as History from "@reins/core/History"
 import type { ItemId, PromptId, RequestId, SessionId, TurnId } from "@reins/core/Ids"
 import type * as ItemOf from "@reins/core/Item"
 import type * as Prompt from "@reins/core/Prompt"
 import type * as Provider from "@reins/core/Provider"
 import type * as Session from "@reins/core/Session"
 import type * as Event from "@reins/core/SessionEvent"
+import type * as Summary from "@reins/core/SessionSummary"
 import type * as Turn from "@reins/core/Turn"
 import type * as UsageOf from "@reins/core/Usage"
 
@@ -105,12 +107,60 @@ export type SessionState = Plain<Session.SessionState>
 export type SessionView = Plain<Session.SessionView>
 
 /**
- * What is stored of a session. Times are epoch milliseconds.
+ * A session in a list, open or not. Times are epoch milliseconds.
  *
  * @category models
  * @since 0.1.0
  */
-export type StoredSession = Plain<BindingStore.Binding>
+export type SessionSummary = Plain<Summary.SessionSummary>
+
+/**
+ * Which sessions a list shows, and how many.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SessionFilter = Plain<Summary.SessionFilter>
+
+/**
+ * One page of sessions, most recently updated first. `after` asks for the next one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SessionPage = Plain<Summary.SessionPage>
+
+/**
+ * A conversation as its agent keeps it. `cursor` is what `adopt` takes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Conversation = Plain<ConversationOf.Conversation>
+
+/**
+ * One page of conversations, most recently updated first. `after` asks for the next one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ConversationPage = Plain<ConversationOf.ConversationPage>
+
+/**
+ * One page of turns from the agent's own record, the oldest first. `before` asks for the page before it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type HistoryPage = Plain<History.HistoryPage>
+
+/**
+ * What was found of an agent. `advice` is for people.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Probe = Plain<Provider.Probe>
 
 /**
  * What a provider can do, per operation.
@@ -119,14 +169,6 @@ export type StoredSession = Plain<BindingStore.Binding>
  * @since 0.1.0
  */
 export type Capabilities = Plain<CapabilitiesOf.Capabilities>
-
-/**
- * What was found of a provider: installed or not, its version, whether it is signed in. `advice` is for people.
- *
- * @category models
- * @since 0.1.0
- */
-export type ProviderProbe = Plain<Provider.Probe>
 
 /**
  * A model that a provider offers. Figures that are unknown are absent.

@@ -6,7 +6,15 @@
  * @since 0.1.0
  */
 import { complaint } from "./internal/nodeVersion.ts"
-import type { Approvals, DurableEvent, ProviderModel, ProviderProbe, StoredSession } from "./Model.ts"
+import type {
+  Approvals,
+  ConversationPage,
+  DurableEvent,
+  Probe,
+  ProviderModel,
+  SessionFilter,
+  SessionPage
+} from "./Model.ts"
 import { ReinsError } from "./ReinsError.ts"
 import type { ReinsSession } from "./ReinsSession.ts"
 
@@ -25,6 +33,15 @@ export interface OpenCodeOptions {
   readonly startTimeout?: number
   /** How long a server is kept after its last session closed. Default 300,000. */
   readonly idleTimeToLive?: number
+  /**
+   * The address of a server that runs already, for example `http://127.0.0.1:4096`: it is used as it is, and never
+   * started, restarted, disposed or ended. What is said here of binaries, their environment and their start is not used.
+   */
+  readonly url?: string
+  /** The password of the server at `url`; absent: it asks for none. It is sent to that server and shown nowhere. */
+  readonly password?: string
+  /** The user name of the server at `url`. Default `opencode`. */
+  readonly username?: string
 }
 
 /**
@@ -149,6 +166,20 @@ export interface OpenOptions {
 }
 
 /**
+ * Which conversation of an agent to take over, and how to go on with it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AdoptOptions extends Omit<OpenOptions, "id"> {
+  readonly provider: string
+  /** Names the conversation: a `cursor` of `conversations`. It is validated. */
+  readonly cursor: unknown
+  /** Default: the directory that the conversation works in. */
+  readonly cwd?: string
+}
+
+/**
  * The sessions of a host. Every rejection is a `ReinsError`.
  *
  * @category models
@@ -161,12 +192,31 @@ export interface Reins {
   readonly get: (id: string) => Promise<ReinsSession>
   /** All open sessions. */
   readonly sessions: () => Promise<ReadonlyArray<ReinsSession>>
-  /** What is stored of all sessions, open or not, newest first. */
-  readonly list: () => Promise<ReadonlyArray<StoredSession>>
-  /** Closes a session and forgets it; the agent's own conversation stays. */
-  readonly remove: (id: string) => Promise<void>
-  /** Looks whether the agent behind a configured name can be used, without starting it. */
-  readonly probe: (provider: string) => Promise<ProviderProbe>
+  /** What is stored of sessions, open or not, most recently updated first. */
+  readonly list: (filter?: SessionFilter) => Promise<SessionPage>
+  /** The agent's own conversations, most recently updated first, whether a session is bound to them or not. */
+  readonly conversations: (options: {
+    readonly provider: string
+    /** Absent: those of all directories, as far as the agent lists them. */
+    readonly cwd?: string
+    /** `after` of the page before. */
+    readonly after?: string
+    /** Conversations in a page: 50 by default. */
+    readonly limit?: number
+  }) => Promise<ConversationPage>
+  /**
+   * Goes on with a conversation that was begun elsewhere, as a session of ours. One that a stored session is bound to is
+   * opened as that session. A cursor that is not the provider's rejects with the tag `InvalidRequest`, a conversation
+   * that the agent does not have with `SessionNotFound`.
+   */
+  readonly adopt: (options: AdoptOptions) => Promise<ReinsSession>
+  /**
+   * Closes a session and forgets it. With `provider: true` the agent's own conversation is deleted for good, and
+   * nothing is forgotten before that is done; otherwise it stays.
+   */
+  readonly remove: (id: string, options?: { readonly provider?: boolean }) => Promise<void>
+  /** Looks whether an agent can be used, without a turn; it may start its server. Rejects only for an unknown name. */
+  readonly probe: (provider: string) => Promise<Probe>
   /** The models that a provider offers in a directory; it may start the agent's server for that. */
   readonly models: (provider: string, options: { readonly cwd: string }) => Promise<ReadonlyArray<ProviderModel>>
   /** Resolves when nothing is queued, running or on its way in any session. */

@@ -9,6 +9,7 @@ import type {
   Approvals,
   Capabilities,
   Delivery,
+  HistoryPage,
   PromptInput,
   PromptOutcome,
   Receipt,
@@ -88,6 +89,11 @@ export interface ReinsSession {
       listener: (event: Extract<SessionEntry, { readonly _tag: Tag }>) => void
     ): () => void
   }
+  /**
+   * What the agent's own record holds: the newest turns, or with `before: page.before` those that come before a page.
+   * `limit` is the number of turns, 20 by default and 200 at the most.
+   */
+  readonly history: (options?: { readonly before?: string; readonly limit?: number }) => Promise<HistoryPage>
   /** Takes a prompt at once; it waits in the queue while a turn runs. */
   readonly prompt: (input: string | PromptInput, options?: PromptOptions) => Promise<PromptHandle>
   /** Takes a queued prompt back. `false`: it was not queued any more. */

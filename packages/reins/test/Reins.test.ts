@@ -130,15 +130,18 @@ describe("sessions", () => {
     assert.strictEqual(await reins.get(session.id), session)
     assert.deepStrictEqual(await reins.sessions(), [session])
     assert.strictEqual(await reins.open({ id: session.id }), session)
-    assert.deepStrictEqual((await reins.list()).map((stored) => [stored.sessionId, stored.cwd, stored.title]), [
-      [session.id, "/repo", "a title"]
-    ])
+    assert.deepStrictEqual(
+      (await reins.list()).sessions.map((stored) => [stored.sessionId, stored.cwd, stored.title]),
+      [
+        [session.id, "/repo", "a title"]
+      ]
+    )
     assert.isTrue(session.capabilities.steer)
     await reins.quiescent()
     await reins.remove(session.id)
     assert.strictEqual(await session.closed, "closed by the host")
     assert.strictEqual(session.state.phase, "closed")
-    assert.deepStrictEqual(await reins.list(), [])
+    assert.deepStrictEqual((await reins.list()).sessions, [])
     assert.strictEqual((await refusal(reins.get(session.id))).tag, "SessionNotFound")
     assert.strictEqual((await refusal(session.prompt("hi"))).tag, "SessionNotFound")
     await reins.close()
@@ -178,7 +181,7 @@ describe("sessions", () => {
       assert.strictEqual(session.provider, "hand")
       assert.deepStrictEqual(hand.connects.at(-1)?.cursor, { v: 1, conversation: "c1" })
       writeFileSync(join(directory, "broken.json"), "{")
-      assert.strictEqual((await reins.list()).length, 1)
+      assert.strictEqual((await reins.list()).sessions.length, 1)
       assert.isTrue(said.some(({ level, message }) => level === "warn" && message.includes("left out")))
       writeFileSync(join(directory, "file"), "")
       const error = await refusal(Reins.create({ ...options, store: { directory: join(directory, "file") } }))

@@ -6,7 +6,7 @@ import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import { Effect, Layer, Schedule } from "effect"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { Reins } from "reins"
+import { Reins, ReinsError } from "reins"
 import { recorder } from "./fixtures/hosts.ts"
 
 /** Ids of the processes that were started with the sandbox in their environment. */
@@ -70,3 +70,53 @@ it.live("prompts, streams, asks, answers and leaves nothing behind", () =>
     )
     assert.deepStrictEqual(said.filter(({ level }) => level === "error"), [])
   }).pipe(Effect.scoped, Effect.provide(platform)), 60_000)
+
+it.live(
+  "goes on with a conversation of another host, reads what was said in it, and deletes it",
+  () =>
+    Effect.gen(function*() {
+      const model = yield* ScriptedModel.ScriptedModel
+      const { cwd, env } = yield* OpenCodeSandbox.make({ url: model.url })
+      yield* Effect.promise(async () => {
+        const providers = { opencode: Reins.openCode({ env }) }
+        await using reins = await Reins.create({ providers, approvals: "all" })
+        {
+          await using other = await Reins.create({ providers, approvals: "all" })
+          const session = await other.open({ provider: "opencode", cwd, title: "of another host" })
+          const prompt = await session.prompt(ScriptedModel.prompt("go", [{ do: "text", text: "gone" }]))
+          assert.strictEqual((await prompt.outcome)._tag, "completed")
+        }
+        const found = await reins.probe("opencode")
+        assert.deepStrictEqual([found.installed, found.support, found.auth], [true, "tested", "ok"])
+        const { conversations } = await reins.conversations({ provider: "opencode", cwd })
+        assert.deepStrictEqual(conversations.map(({ title }) => title), ["of another host"])
+        const session = await reins.adopt({ provider: "opencode", cursor: conversations[0]?.cursor })
+        const history = await session.history({ limit: 5 })
+        const last = history.turns[0]?.items.at(-1)?.item
+        assert.deepStrictEqual(history.turns.map(({ outcome }) => outcome?._tag), ["completed"])
+        assert.strictEqual(last?._tag === "assistantMessage" ? last.text : "", "gone")
+        const [listed] = (await reins.list({ title: "another" })).sessions
+        assert.deepStrictEqual([listed?.sessionId, listed?.open], [session.id, true])
+        await reins.remove(session.id, { provider: true })
+        assert.deepStrictEqual((await reins.conversations({ provider: "opencode", cwd })).conversations, [])
+        for (const cursor of [undefined, 5n, { v: 9, sessionID: "ses_1" }]) {
+          const error = await reins.adopt({ provider: "opencode", cursor }).then(
+            () => undefined,
+            (error: unknown) => error
+          )
+          assert.isTrue(ReinsError.is(error, "InvalidRequest"), String(error))
+        }
+      })
+    }).pipe(Effect.scoped, Effect.provide(platform)),
+  90_000
+)
+
+it("attaches to an address, and says when nothing is there", async () => {
+  const password = "not to be told"
+  await using reins = await Reins.create({
+    providers: { opencode: Reins.openCode({ url: "http://127.0.0.1:1", password }) }
+  })
+  const error = await reins.open({ provider: "opencode", cwd: "/" }).then(() => undefined, (error: unknown) => error)
+  assert.isTrue(ReinsError.is(error, "Unavailable"))
+  assert.notInclude(String(error) + JSON.stringify(error), password)
+})

@@ -11,7 +11,7 @@ import type {
   ReinsSession,
   SessionEntry,
   SessionEvent,
-  StoredSession
+  SessionSummary
 } from "reins"
 import { ReinsError } from "reins"
 
@@ -23,7 +23,7 @@ const holds: {
   readonly itemId: Same<Extract<SessionEvent, { readonly _tag: "ItemDelta" }>["itemId"], string>
   readonly literals: Same<Extract<SessionEvent, { readonly _tag: "ItemDelta" }>["stream"], "text" | "output">
   readonly requestId: Same<AgentRequest["id"], string>
-  readonly sessionId: Same<StoredSession["sessionId"], string>
+  readonly sessionId: Same<SessionSummary["sessionId"], string>
   readonly entries: Same<SessionEntry["_tag"], SessionEvent["_tag"] | "Lagged">
   readonly text: Same<PromptHandle["text"], Promise<string>>
 } = { tags: true, itemId: true, literals: true, requestId: true, sessionId: true, entries: true, text: true }

@@ -45,6 +45,8 @@ export interface LoopOptions {
   readonly first: Deferred.Deferred<Connection, AgentError.AgentError>
   /** Runs after the first connection stands and before its signals are read. */
   readonly onFirst: (connection: Connection) => Effect.Effect<void, AgentError.AgentError>
+  /** Runs after a later connection stands that had to begin the conversation anew. */
+  readonly onRecreated: (connection: Connection) => Effect.Effect<void>
 }
 
 const closedByAgent = (provider: string) =>
@@ -72,6 +74,7 @@ export const run = (options: LoopOptions): Effect.Effect<void> =>
         })
       )
       if (generation === 0) yield* options.onFirst(connection)
+      else if (connection.how._tag === "recreated") yield* options.onRecreated(connection)
       generation++
       driver.connection = connection
       const since = yield* Clock.currentTimeMillis

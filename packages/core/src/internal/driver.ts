@@ -19,6 +19,7 @@ import type { Receipt } from "../Prompt.ts"
 import type { Connection } from "../Provider.ts"
 import type { SessionState } from "../Session.ts"
 import type { DurableEvent } from "../SessionEvent.ts"
+import type { Snapshot } from "../Signal.ts"
 import type { PromptOutcome, TurnOutcome } from "../Turn.ts"
 import { dropOldest } from "./dropOldest.ts"
 import { isFinal } from "./engine/prompts.ts"
@@ -75,7 +76,7 @@ const uncertain = new Set([
   "Overloaded"
 ])
 
-const noConnection = (provider: string) =>
+export const noConnection = (provider: string) =>
   AgentError.make(
     new AgentError.ConnectionLost({ target: provider, description: "There is no connection to the agent." })
   )
@@ -93,6 +94,10 @@ export const make = (options: {
   readonly limits: CallLimits
   /** Hears every durable event after it is in the log. */
   readonly onDurable: (event: DurableEvent) => void
+  /** The keys of the turns that the host was told of, if that is known; a resync tells what came after them. */
+  readonly told?: () => ReadonlyArray<string> | undefined
+  /** Hears each snapshot at a resync before the engine does. */
+  readonly onResync?: (snapshot: Snapshot) => void
 }): Effect.Effect<Driver, never, Scope.Scope> =>
   Effect.gen(function*() {
     const S = options.state
@@ -345,10 +350,15 @@ export const make = (options: {
         }
         case "snapshot": {
           const { prompts, record, turns } = command
+          const after = options.told === undefined || !record.resync ? undefined : options.told() ?? null
+          const request = { prompts, turns, ...(after === undefined ? undefined : { after }) }
           run(
-            call((connection) => connection.snapshot({ prompts, turns }), options.limits.call, "a snapshot").pipe(
+            call((connection) => connection.snapshot(request), options.limits.call, "a snapshot").pipe(
               Effect.match({
-                onSuccess: (result) => dispatch([{ _tag: "snapshot", id: record.id, result }]),
+                onSuccess: (result) => {
+                  if (record.resync) options.onResync?.(result)
+                  dispatch([{ _tag: "snapshot", id: record.id, result }])
+                },
                 onFailure: (error) =>
                   dispatch([{ _tag: "snapshot", id: record.id, result: undefined, error: AgentError.toInfo(error) }])
               })

@@ -26,7 +26,9 @@ import type { CallLimits } from "./driver.ts"
 import type { EngineLimits } from "./engine/state.ts"
 import * as engine from "./engine/state.ts"
 import * as identifier from "./identifier.ts"
+import * as sessionHistory from "./sessionHistory.ts"
 import * as sessionView from "./sessionView.ts"
+import * as toldTurns from "./toldTurns.ts"
 
 export interface SessionOptions {
   readonly id: SessionId
@@ -42,6 +44,8 @@ export interface SessionOptions {
   readonly expiresAfter?: number
   /** What is known of the session from before. */
   readonly binding?: Binding
+  /** Whether a conversation that the agent does not have may be begun anew at the opening. */
+  readonly recreate: boolean
   readonly store: BindingStore["Service"]
   readonly realPath?: (path: string) => string | undefined
   readonly onProgress?: (event: DurableEvent) => void
@@ -90,6 +94,9 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     let lastOutcome = options.binding?.lastOutcome
     const createdAt = options.binding?.createdAt ?? (yield* Clock.currentTimeMillis)
 
+    // One that was never begun has nothing yet; of one from before it is what its binding says.
+    const told = toldTurns.make(S, options.binding === undefined ? [] : options.binding.turns)
+
     const binding = Effect.map(Clock.currentTimeMillis, (now): Binding => ({
       v: 1,
       sessionId: options.id,
@@ -103,7 +110,8 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       ...(model === undefined ? undefined : { model }),
       ...(mode === undefined ? undefined : { mode }),
       ...(title === undefined ? undefined : { title }),
-      ...(lastOutcome === undefined ? undefined : { lastOutcome })
+      ...(lastOutcome === undefined ? undefined : { lastOutcome }),
+      ...turnsOf(told)
     }))
     const save = Effect.flatMap(binding, store.set)
     const changed = Latch.makeUnsafe(false)
@@ -125,7 +133,16 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       Latch.openUnsafe(changed)
     }
 
-    const driver = yield* driverModule.make({ state: S, limits: options.calls, onDurable })
+    const driver = yield* driverModule.make({
+      state: S,
+      limits: options.calls,
+      onDurable,
+      told: told.keys,
+      onResync: (snapshot) => {
+        told.read(snapshot)
+        Latch.openUnsafe(changed)
+      }
+    })
     const demand = Latch.makeUnsafe(false)
     const first = yield* Deferred.make<Connection, AgentError.AgentError>()
 
@@ -163,7 +180,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       return provider.connect({
         sessionId: options.id,
         cwd: options.cwd,
-        recreate: cursor !== undefined,
+        recreate: cursor !== undefined && (options.recreate || S.generation > 0),
         policy: S.policy,
         report,
         ...(cursor === undefined ? undefined : { cursor }),
@@ -185,9 +202,18 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       // The binding is stored before the session reports ready: a session that cannot be resumed is not opened.
       onFirst: (connection) =>
         Effect.andThen(
-          Effect.sync(() => driver.dispatch([{ _tag: "opened", how: connection.how }])),
+          Effect.sync(() => {
+            if (connection.how._tag === "recreated") told.restart()
+            driver.dispatch([{ _tag: "opened", how: connection.how }])
+          }),
           save
-        )
+        ),
+      onRecreated: (connection) =>
+        Effect.sync(() => {
+          told.restart()
+          if (S.phase === "open") driver.dispatch([{ _tag: "opened", how: connection.how }])
+          Latch.openUnsafe(changed)
+        })
     }).pipe(Effect.forkScoped)
 
     const writing = yield* Semaphore.make(1)
@@ -278,6 +304,26 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       state: driver.summary,
       view: Effect.sync(() => sessionView.view(S)),
       events,
+      history: (request) =>
+        Effect.gen(function*() {
+          if (S.phase === "closing" || S.phase === "closed") return yield* closedError
+          if (!provider.capabilities.history) return yield* unsupported(provider.id, "reading the history")
+          const connection = driver.connection
+          if (connection === undefined) return yield* driverModule.noConnection(provider.id)
+          const { history } = connection
+          if (history === undefined) return yield* unsupported(provider.id, "reading the history")
+          const source = yield* driver.callOn(
+            connection,
+            () =>
+              history({
+                limit: sessionHistory.limitOf(request?.limit),
+                ...(request?.before === undefined ? undefined : { before: request.before })
+              }),
+            options.calls.call,
+            "a question for the history"
+          )
+          return sessionHistory.page(S, source)
+        }).pipe(Effect.mapError((error) => AgentError.withContext(error, context))),
       prompt,
       withdraw: (id) =>
         Effect.sync(() => {
@@ -352,6 +398,11 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     }
     return session
   })
+
+const turnsOf = (told: toldTurns.ToldTurns): { readonly turns?: ReadonlyArray<string> } => {
+  const turns = told.keys()
+  return turns === undefined ? {} : { turns }
+}
 
 const refuses = (
   provider: ProviderInstance,

@@ -31,26 +31,42 @@ export const acceptsAll = (policy: ApprovalPolicy.ApprovalPolicy): boolean =>
   policy.rules.length === 0 && policy.otherwise._tag === "accept"
 
 /**
- * Rules for `POST /session`. Where the server is ours there are none: they would win over what the user denies, and a
- * child session does not inherit them (measured on 1.18.33); `askConfig` asks instead.
+ * Rules for a new conversation on a server that is not ours. A child session does not inherit them (measured on 1.18.33),
+ * and they win over what the user denies; on our own servers `askConfig` asks instead.
  */
-export const sessionRules = (policy: ApprovalPolicy.ApprovalPolicy, owned = true): ReadonlyArray<AskRule> =>
-  owned || acceptsAll(policy)
+export const sessionRules = (policy: ApprovalPolicy.ApprovalPolicy): ReadonlyArray<AskRule> =>
+  acceptsAll(policy)
     ? []
     : [
       { permission: "*", pattern: "*", action: "ask" },
       ...harmless.map((permission) => ({ permission, pattern: "*", action: "allow" as const }))
     ]
 
+const actions: ReadonlyArray<unknown> = ["ask", "allow", "deny"]
+
+const isRule = (value: unknown): value is AskRule =>
+  isObject(value) && typeof value["permission"] === "string" && typeof value["pattern"] === "string" &&
+  actions.includes(value["action"])
+
+const rulesOf = (rules: unknown): ReadonlyArray<AskRule> => Array.isArray(rules) ? rules.filter(isRule) : []
+
 /** Whether a conversation's rules end with these already: OpenCode appends what it is given, every time. */
 export const endsWith = (rules: unknown, ours: ReadonlyArray<AskRule>): boolean => {
-  const there: ReadonlyArray<unknown> = Array.isArray(rules) ? rules : []
+  const there = rulesOf(rules)
   const from = there.length - ours.length
   return from >= 0 && ours.every((rule, index) => {
     const other = there[from + index]
-    return isObject(other) && other["permission"] === rule.permission && other["pattern"] === rule.pattern &&
-      other["action"] === rule.action
+    return other?.permission === rule.permission && other.pattern === rule.pattern && other.action === rule.action
   })
+}
+
+/** What the rules of a conversation that was begun elsewhere allow, asked about; nothing where they allow nothing. */
+export const askedAgain = (rules: unknown): ReadonlyArray<AskRule> => {
+  const held = [...holding(rulesOf(rules))].flatMap(([permission, patterns]) =>
+    [...patterns].map(([pattern, action]) => ({ permission, pattern, action }))
+  )
+  const isAllowed = ({ action, permission }: AskRule): boolean => action === "allow" && !isHarmless(permission)
+  return held.some(isAllowed) ? held.map((rule) => isAllowed(rule) ? { ...rule, action: "ask" } : rule) : []
 }
 
 type Permissions = Readonly<Record<string, unknown>>

@@ -25,8 +25,8 @@ export interface Read {
   readonly children?: ReadonlyArray<Wire.Session>
   /** The messages of subagents' sessions by their id, where they were asked. */
   readonly childMessages?: Readonly<Record<string, ReadonlyArray<Wire.MessageWithParts>>>
-  /** The newest turn that is known already: what came after it is told although nobody asked for it. */
-  readonly known?: string
+  /** Whether `messages` begins with the first of the conversation; default: yes. */
+  readonly whole?: boolean
 }
 
 const decodeAny = Schema.decodeUnknownOption(Wire.AnyPart)
@@ -70,7 +70,7 @@ const partOf = (value: unknown): Part => {
   }
 }
 
-interface Entry {
+export interface Entry {
   readonly info: Wire.Message
   readonly record: MessageRecord
   readonly parts: ReadonlyArray<Part>
@@ -101,7 +101,7 @@ const isUnfinished = (info: Wire.Message | undefined): boolean =>
     (info.error === undefined && messages.stopReasonOf(info.finish) === undefined))
 
 /** Reads the messages in order and learns which turn each belongs to. */
-const learn = (state: NormaliserState, read: ReadonlyArray<Wire.MessageWithParts>): ReadonlyArray<Entry> => {
+export const learn = (state: NormaliserState, read: ReadonlyArray<Wire.MessageWithParts>): ReadonlyArray<Entry> => {
   const entries: Array<Entry> = []
   let last: Wire.Message | undefined
   let turn: string | undefined
@@ -140,7 +140,7 @@ const learn = (state: NormaliserState, read: ReadonlyArray<Wire.MessageWithParts
 const isComplete = (info: Wire.Message | undefined): boolean => info?.time?.completed !== undefined
 
 /** What the stored messages say of a turn. */
-const verdictOf = (
+export const verdictOf = (
   state: NormaliserState,
   key: string,
   entries: ReadonlyArray<Entry>,
@@ -199,13 +199,13 @@ const fateOf = (key: string, entries: ReadonlyArray<Entry>, busy: boolean): "tak
 
 interface Telling {
   readonly state: NormaliserState
-  readonly read: Read
+  readonly read: Pick<Read, "childMessages" | "status">
   readonly out: Array<Signal>
   complete: boolean
 }
 
 /** Whether a text is void: it has no end, and its step is or was tried again, or its message is over. */
-const isVoid = (read: Read, entry: Entry, index: number, part: Wire.TextPart): boolean => {
+const isVoid = (read: Telling["read"], entry: Entry, index: number, part: Wire.TextPart): boolean => {
   if (part.time?.end !== undefined || part.text.length > 0) return false
   return isComplete(entry.info) || read.status[entry.info.sessionID]?.type === "retry" ||
     entry.parts.slice(index + 1).some((later) => later.type === "step")
@@ -306,6 +306,42 @@ const requestsOf = (state: NormaliserState, read: Read): ReadonlyArray<RequestSi
   ]
 }
 
+/** Where that begins which nobody was told of; `found`: whether that is certain. */
+const placeOf = (
+  entries: ReadonlyArray<Entry>,
+  { request, whole = true }: Read,
+  busy: boolean
+): { readonly from: number; readonly found: boolean } => {
+  const { after } = request
+  if (after === undefined) return { from: entries.length, found: true }
+  if (after === null) {
+    // Of a conversation that is taken over, the turn that runs now is told.
+    const running = entries.at(-1)?.turn
+    return { from: busy ? entries.findIndex((entry) => entry.turn === running) : entries.length, found: true }
+  }
+  if (after.length === 0) return { from: 0, found: whole }
+  const told = new Set(after)
+  const last = entries.findLastIndex((entry) => told.has(entry.turn) || told.has(entry.info.id))
+  return last >= 0 ? { from: last + 1, found: true } : { from: entries.length, found: entries.length === 0 }
+}
+
+/** The newest turn that is over. */
+const newestOf = (entries: ReadonlyArray<Entry>, busy: boolean): Pick<Snapshot, "newest"> => {
+  const running = busy ? entries.at(-1)?.turn : undefined
+  return { newest: entries.findLast((entry) => entry.turn !== running)?.turn ?? null }
+}
+
+/** What stored messages tell, without those of subagents. */
+export const signalsOf = (
+  state: NormaliserState,
+  entries: ReadonlyArray<Entry>,
+  status: Read["status"]
+): ReadonlyArray<Signal> => {
+  const telling: Telling = { state, read: { status }, out: [], complete: true }
+  for (const entry of entries) tell(telling, entry, { turn: entry.turn })
+  return telling.out
+}
+
 /** Judges what was read. */
 export const build = (state: NormaliserState, read: Read): Snapshot => {
   const { request } = read
@@ -325,15 +361,15 @@ export const build = (state: NormaliserState, read: Read): Snapshot => {
   }
 
   const telling: Telling = { state, read, out: [], complete: true }
+  const place = placeOf(entries, read, busy)
   let newer = false
-  let passed = false
-  for (const entry of entries) {
-    if (asked.has(entry.turn)) newer = true
-    if (read.known !== undefined) {
-      if (entry.turn === read.known) passed = true
-      else if (passed) newer = true
-    }
-    if (newer) tell(telling, entry, { turn: entry.turn })
+  for (const [index, entry] of entries.entries()) {
+    if (asked.has(entry.turn) || index >= place.from) newer = true
+    if (!newer) continue
+    tell(telling, entry, { turn: entry.turn })
+    if (request.after === undefined || Object.hasOwn(turns, entry.turn)) continue
+    const verdict = verdictOf(state, entry.turn, entries, busy)
+    if (verdict !== undefined) turns[entry.turn] = verdict
   }
   return {
     activity: busy ? "busy" : "idle",
@@ -341,6 +377,7 @@ export const build = (state: NormaliserState, read: Read): Snapshot => {
     turns,
     signals: telling.out,
     requests: requestsOf(state, read),
-    complete: telling.complete && read.permissions !== "unreadable"
+    complete: telling.complete && place.found && read.permissions !== "unreadable",
+    ...newestOf(entries, busy)
   }
 }

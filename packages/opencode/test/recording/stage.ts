@@ -145,7 +145,7 @@ export const make = Effect.gen(function*() {
           )
         ).pipe(Effect.flatMap((response) => response.text), Effect.orDie, Effect.asVoid),
         kill: Effect.gen(function*() {
-          process.kill(live.pid, "SIGKILL")
+          if (live.pid !== undefined) process.kill(live.pid, "SIGKILL")
           for (;;) {
             const next = yield* Effect.option(server.live)
             if (Option.isSome(next) && next.value.pid !== live.pid) return yield* enter(session)

@@ -22,6 +22,10 @@ export const closed = (): ReinsError =>
 /** A setting that cannot be used. */
 export const invalidConfig = (issue: string): ReinsError => fromUnknown(new AgentError.InvalidConfig({ issue }))
 
+/** A value that cannot be used. */
+export const invalidRequest = (field: string, description: string): ReinsError =>
+  fromUnknown(new AgentError.InvalidRequest({ field, description }))
+
 const abortedTag: ReinsErrorTag = "Aborted"
 
 /** A prompt whose signal was aborted before it was sent. */

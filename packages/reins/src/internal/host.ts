@@ -7,12 +7,14 @@ import * as BindingStore from "@reins/core/BindingStore"
 import type { SessionId } from "@reins/core/Ids"
 import * as Providers from "@reins/core/Providers"
 import type * as Core from "@reins/core/Session"
+import type * as CoreEvent from "@reins/core/SessionEvent"
 import * as Sessions from "@reins/core/Sessions"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
-import type { OpenOptions, Reins, ReinsOptions } from "../Reins.ts"
+import * as Schema from "effect/Schema"
+import type { AdoptOptions, OpenOptions, Reins, ReinsOptions } from "../Reins.ts"
 import type { ReinsSession } from "../ReinsSession.ts"
 import * as errors from "./errors.ts"
 import * as log from "./log.ts"
@@ -44,6 +46,8 @@ const layer = (options: ReinsOptions, say: log.Log | undefined) => {
     Layer.provideMerge(log.layer(say))
   )
 }
+
+const isJson = Schema.is(Schema.Json)
 
 /** Throws what is wrong with the options as a `ReinsError`. */
 const checked = <A>(make: () => A): A => {
@@ -86,21 +90,30 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
     return running.promise(Effect.suspend(effect))
   }
 
-  const open = async (wanted: OpenOptions): Promise<ReinsSession> => {
-    if (closing !== undefined) throw errors.closed()
-    const { approvals, id, onProgress, ...rest } = wanted
+  const settled = (wanted: Omit<OpenOptions, "id">) => {
+    const { approvals, onProgress, ...rest } = wanted
     const policy = approvals === undefined ? undefined : settings.policy(approvals)
-    // A fiber of the runtime: its disposal takes a half-open session back.
-    const exit = await runtime.runPromiseExit(sessions.open({
+    return {
       ...rest,
-      ...(id === undefined ? undefined : { id: id as SessionId }),
       ...(policy === undefined ? undefined : { policy }),
       ...(onProgress === undefined ? undefined : {
-        onProgress: (event) =>
+        onProgress: (event: CoreEvent.DurableEvent) =>
           running.guard("A listener to the progress", { sessionId: event.sessionId }, () => onProgress(event))
       })
-    }))
-    return facade(unwrap(exit))
+    }
+  }
+
+  const open = async ({ id, ...wanted }: OpenOptions): Promise<ReinsSession> => {
+    if (closing !== undefined) throw errors.closed()
+    const options = { ...settled(wanted), ...(id === undefined ? undefined : { id: id as SessionId }) }
+    // A fiber of the runtime: its disposal takes a half-open session back.
+    return facade(unwrap(await runtime.runPromiseExit(sessions.open(options))))
+  }
+
+  const adopt = async ({ cursor, provider, ...wanted }: AdoptOptions): Promise<ReinsSession> => {
+    if (closing !== undefined) throw errors.closed()
+    if (!isJson(cursor)) throw errors.invalidRequest("cursor", "A cursor is a JSON value.")
+    return facade(unwrap(await runtime.runPromiseExit(sessions.adopt({ ...settled(wanted), provider, cursor }))))
   }
 
   const close = (): Promise<void> =>
@@ -112,8 +125,10 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
     open: (wanted) => open(wanted).catch((thrown: unknown) => Promise.reject(errors.fromUnknown(thrown))),
     get: (id) => whileOpen(() => Effect.map(sessions.get(id as SessionId), facade)),
     sessions: () => whileOpen(() => Effect.map(sessions.opened, (all) => all.map(facade))),
-    list: () => whileOpen(() => sessions.list),
-    remove: (id) => whileOpen(() => sessions.remove(id as SessionId)),
+    list: (filter) => whileOpen(() => sessions.list(filter)),
+    conversations: (options) => whileOpen(() => sessions.conversations(options)),
+    adopt: (wanted) => adopt(wanted).catch((thrown: unknown) => Promise.reject(errors.fromUnknown(thrown))),
+    remove: (id, options) => whileOpen(() => sessions.remove(id as SessionId, options)),
     probe: (provider) => whileOpen(() => Effect.flatMap(providers.get(provider), ({ probe }) => probe)),
     models: (provider, { cwd }) =>
       whileOpen(() => Effect.flatMap(providers.get(provider), ({ models }) => models({ cwd }))),

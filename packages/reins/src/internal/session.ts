@@ -175,6 +175,7 @@ export const make = (core: Core.Session, running: Running): ReinsSession => {
     view: () => now(core.view),
     events: (options) => iterable(core.events(options)),
     on: listen,
+    history: (options) => promise(core.history(options)),
     prompt,
     withdraw: (id) => promise(core.withdraw(id as PromptId)),
     interrupt: () => promise(core.interrupt),

@@ -4,6 +4,7 @@ import type { Provider } from "@reins/core/Provider"
 import * as OpenCode from "@reins/opencode/OpenCode"
 import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import type { Approvals } from "../Model.ts"
@@ -62,5 +63,6 @@ export const provider = (name: string, given: ReinsProvider): Provider<Platform>
   }
   if (given.kind !== "opencode") throw errors.invalidConfig(`the provider "${name}" is not one of this library`)
   figures(`providers.${name}`, given.options)
-  return OpenCode.make(given.options)
+  const { password, ...options } = given.options
+  return OpenCode.make({ ...options, ...(password === undefined ? undefined : { password: Redacted.make(password) }) })
 }

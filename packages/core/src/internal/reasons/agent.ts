@@ -42,7 +42,7 @@ export class UnsupportedVersion extends Schema.TaggedError<UnsupportedVersion>()
     return say(`The agent has version ${this.found}, and supported is ${this.supported}`, this)
   }
   get advice(): string {
-    return `Install a version of the agent within ${this.supported}.`
+    return `Use a version of the agent within ${this.supported}; at an address of your own, check that it is the agent's.`
   }
   get retryable(): boolean {
     return false

@@ -51,7 +51,9 @@ export class SessionNotFound extends Schema.TaggedError<SessionNotFound>()("Sess
  */
 export class SessionBusy extends Schema.TaggedError<SessionBusy>()("SessionBusy", {
   ...shared,
-  holder: Schema.String
+  holder: Schema.String,
+  /** The holder's process, where it is one of this machine's. */
+  pid: optional(Schema.Int)
 }) {
   override get message(): string {
     return say(`The session is held by ${quote(this.holder)}`, this)

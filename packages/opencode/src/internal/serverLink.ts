@@ -1,0 +1,140 @@
+/** One event stream for all sessions of a server, and what of it belongs to each: whoever owns the server. */
+import * as AgentError from "@reins/core/AgentError"
+import type { Signal } from "@reins/core/Signal"
+import * as EventStream from "@reins/transport/EventStream"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as HttpClient from "effect/http/HttpClient"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as OpenCodeClient from "../OpenCodeClient.ts"
+import type { Live, OpenCodeServer } from "../OpenCodeServer.ts"
+import * as normalise from "./normalise.ts"
+import type { Route } from "./router.ts"
+import * as routerModule from "./router.ts"
+
+/** A server that answers now. */
+export interface Reached {
+  readonly client: OpenCodeClient.OpenCodeClient
+  readonly version: string
+  readonly pid?: number
+}
+
+export const make = Effect.fnUntraced(function*(options: {
+  readonly target: string
+  /** Asked at each connection; an error that is not retryable ends the stream for good. */
+  readonly reach: Effect.Effect<Reached, AgentError.AgentError>
+  /** How long the stream is waited for when the server has been reached. */
+  readonly patience: Duration.Input
+  /** Takes secrets out of the events. */
+  readonly clean: (events: ReadonlyArray<string>) => ReadonlyArray<string>
+  /** Hears of each connection of the stream. */
+  readonly onConnected?: (live: Live) => void
+}): Effect.fn.Return<Pick<OpenCodeServer, "attach" | "live">, never, Scope.Scope | HttpClient.HttpClient> {
+  const { reach, target } = options
+  const lost = (description: string) => AgentError.make(new AgentError.ConnectionLost({ target, description }))
+
+  let live: Live | undefined
+  let broken: AgentError.AgentError | undefined
+  let waiting = Deferred.makeUnsafe<Live, AgentError.AgentError>()
+
+  const router = routerModule.make({
+    onOverflow: () => lost("A session could not keep up with its events; it is read again from the agent."),
+    onMalformed: () => {}
+  })
+
+  const drop = (error: AgentError.AgentError) =>
+    Effect.sync(() => {
+      if (live !== undefined) waiting = Deferred.makeUnsafe()
+      live = undefined
+      router.fail(error)
+    })
+
+  yield* EventStream.make({
+    target,
+    request: Effect.map(reach, ({ client }) => client.eventRequest)
+  }).pipe(
+    Stream.runForEach((signal) => {
+      switch (signal._tag) {
+        case "Data":
+          return Effect.sync(() => router.push(options.clean(signal.events)))
+        case "Connected":
+          return Effect.matchEffect(reach, {
+            onFailure: drop,
+            onSuccess: (reached) =>
+              Effect.suspend(() => {
+                live = { ...reached, generation: signal.generation }
+                options.onConnected?.(live)
+                return Deferred.succeed(waiting, live)
+              })
+          })
+        case "Silent":
+          return Effect.sync(() => router.broadcast({ _tag: "silent", since: signal.since }))
+        case "Lost":
+          return drop(signal.error)
+      }
+    }),
+    Effect.matchEffect({
+      onSuccess: () => drop(lost("The event stream ended.")),
+      onFailure: (error) =>
+        Effect.suspend(() => {
+          broken = error
+          return Effect.andThen(drop(error), Deferred.fail(waiting, error))
+        })
+    }),
+    Effect.forkScoped
+  )
+
+  // Registered last, so it runs first: sessions hear of the end before their server goes.
+  yield* Effect.addFinalizer(() => drop(lost("The server was released.")))
+
+  return {
+    live: Effect.suspend(() => {
+      if (broken !== undefined) return Effect.fail(broken)
+      if (live !== undefined) return Effect.succeed(live)
+      // What keeps the server from being reached says why; the stream only says that it could not connect.
+      return Effect.andThen(reach, Effect.suspend(() => Deferred.await(waiting)))
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: options.patience,
+        orElse: () => Effect.fail(lost("The event stream of the server could not be connected in time."))
+      })
+    ),
+    attach: ({ after, children, onLoop, root }) =>
+      Effect.acquireRelease(
+        Effect.gen(function*() {
+          if (live === undefined) return yield* lost("The event stream was lost while the session connected.")
+          const context = yield* Effect.context<never>()
+          const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(routerModule.routeLimit)
+          const route: Route = {
+            root,
+            state: normalise.make({ sessionId: root, ...(after === undefined ? undefined : { after }) }),
+            queue,
+            looping: new Set(),
+            onLoop: (session) => {
+              Effect.runForkWith(context)(onLoop(session))
+            }
+          }
+          router.add(route)
+          for (const child of children) router.adopt(route, child)
+          return route
+        }),
+        (route) =>
+          Effect.sync(() => {
+            router.remove(route)
+            Queue.endUnsafe(route.queue)
+          })
+      ).pipe(Effect.map((route) => ({
+        state: route.state,
+        signals: Stream.fromQueue(route.queue),
+        lose: (error) =>
+          Effect.sync(() => {
+            router.remove(route)
+            Queue.failCauseUnsafe(route.queue, Cause.fail(error))
+          })
+      })))
+  }
+})
