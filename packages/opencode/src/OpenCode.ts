@@ -7,8 +7,8 @@ import * as AgentError from "@reins/core/AgentError"
 import type { Answer } from "@reins/core/AgentRequest"
 import type { ApprovalPolicy } from "@reins/core/ApprovalPolicy"
 import * as Capabilities from "@reins/core/Capabilities"
-import type { PromptInput } from "@reins/core/Prompt"
-import type { Connection, ConnectOptions, Model, Probe, Provider, Submission } from "@reins/core/Provider"
+import * as McpServer from "@reins/core/McpServer"
+import type { Connection, ConnectOptions, Place, Probe, Provider, Submission } from "@reins/core/Provider"
 import type { Opened } from "@reins/core/SessionEvent"
 import type { RequestSignal } from "@reins/core/Signal"
 import * as Duration from "effect/Duration"
@@ -23,12 +23,17 @@ import * as RcMap from "effect/RcMap"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as askRules from "./internal/askRules.ts"
+import * as catalogue from "./internal/catalogue.ts"
+import * as conversation from "./internal/conversation.ts"
+import * as mcp from "./internal/mcp.ts"
 import type { NormaliserState } from "./internal/normalise.ts"
 import * as normalise from "./internal/normalise.ts"
+import * as parts from "./internal/parts.ts"
 import { remember } from "./internal/state.ts"
 import * as snapshot from "./internal/snapshot.ts"
+import * as submitting from "./internal/submitting.ts"
+import * as telling from "./internal/telling.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
-import type * as OpenCodeClient from "./OpenCodeClient.ts"
 import type * as Wire from "./OpenCodeSchema.ts"
 import * as OpenCodeServer from "./OpenCodeServer.ts"
 
@@ -70,14 +75,22 @@ export const capabilities: Capabilities.Capabilities = {
   steer: true,
   interrupt: true,
   resume: true,
+  fork: true,
+  revert: true,
+  compact: true,
+  images: true,
+  files: true,
+  commands: true,
+  mcpServers: true,
   setModel: true,
   setMode: true,
+  setTitle: true,
   questions: true,
   plan: true,
   subagents: true,
   usage: true,
   cost: true,
-  unasked: ["the todo list of the conversation"]
+  unasked: ["the todo list of the conversation", "shell commands inside of the text of a slash command"]
 }
 
 /** Subagents whose messages a snapshot reads; the newest. */
@@ -100,12 +113,6 @@ const declined =
 /** The answer to a question that the user does not want to answer. */
 const unanswered = "The user does not want to answer this. Go on without the answer."
 
-const defaultModel = (model: string | undefined) => {
-  if (model === undefined) return undefined
-  const slash = model.indexOf("/")
-  return { providerID: model.slice(0, slash), modelID: model.slice(slash + 1) }
-}
-
 const checkModel = (model: string | undefined): Effect.Effect<void, AgentError.AgentError> =>
   model === undefined || /^[^/]+\/.+$/.test(model) ? Effect.void : AgentError.fail(
     new AgentError.InvalidRequest({
@@ -117,14 +124,6 @@ const checkModel = (model: string | undefined): Effect.Effect<void, AgentError.A
 /** Ids of messages and parts sort by time; the agent compares ours with its own. */
 const promptKey = (promptId: string, now: number): string =>
   `msg_${((BigInt(now) * 0x1000n) & 0xffffffffffffn).toString(16).padStart(12, "0")}${promptId.slice(-14)}`
-
-const partsOf = (key: string, input: PromptInput): ReadonlyArray<OpenCodeClient.PartInput> =>
-  input.parts.flatMap((part, index): ReadonlyArray<OpenCodeClient.PartInput> => {
-    const id = `prt_${key.slice(4, -2)}${index.toString(36).padStart(2, "0")}`
-    if (part._tag === "Text") return [{ id, type: "text", text: part.text }]
-    if (part._tag === "Mention") return [{ id, type: "agent", name: part.agent }]
-    return []
-  })
 
 /**
  * OpenCode for `Providers.layer`. Its servers are started when the first session needs them, with a password of their
@@ -144,12 +143,19 @@ export const make = (
     const path = yield* Path.Path
     const idleTimeToLive = options.idleTimeToLive ?? "5 minutes"
 
+    const sets = mcp.makeSets()
+    const mcpServers = mcp.makeConnector(yield* Effect.scope)
+    const teller = telling.make()
+
     /** The server that a new session would get, by key. */
     const newest = new Map<string, OpenCodeServer.OpenCodeServer>()
     const servers = yield* RcMap.make({
       idleTimeToLive,
       lookup: (key: string) =>
-        OpenCodeServer.make(JSON.parse(key) as OpenCodeServer.Options).pipe(
+        Effect.suspend(() => {
+          const { mcp: set, ...plain } = JSON.parse(key) as OpenCodeServer.Options & { readonly mcp?: string }
+          return OpenCodeServer.make({ ...plain, secrets: McpServer.secrets(sets.of(set)) })
+        }).pipe(
           Effect.provideService(ChildProcessSpawner, spawner),
           Effect.provideService(HttpClient.HttpClient, http),
           Effect.tap((server) =>
@@ -170,18 +176,18 @@ export const make = (
         ...(options.binary === undefined ? undefined : { binary: options.binary })
       }).pipe(Effect.provideService(FileSystem.FileSystem, fs), Effect.provideService(Path.Path, path))
 
-    const serverFor = Effect.fnUntraced(function*(
-      cwd: string,
-      env: Readonly<Record<string, string>> | undefined,
-      ask: askRules.Extra | false
-    ) {
-      const binary = yield* find(cwd)
-      const merged = { ...options.env, ...env }
-      const key: OpenCodeServer.Options & { readonly build: string } = {
+    const serverFor = Effect.fnUntraced(function*(place: Place, ask: askRules.Extra | false) {
+      const wrong = mcp.problem(place.mcpServers)
+      if (wrong !== undefined) return yield* wrong
+      const binary = yield* find(place.cwd)
+      const merged = { ...options.env, ...place.env }
+      const set = sets.nameOf(place.mcpServers)
+      const key: OpenCodeServer.Options & { readonly build: string; readonly mcp?: string } = {
         binary: binary.path,
         build: binary.key,
         env: Object.fromEntries(Object.entries(merged).toSorted(([a], [b]) => a < b ? -1 : 1)),
         startTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds")),
+        ...(set === undefined ? undefined : { mcp: set }),
         ask
       }
       const name = JSON.stringify(key)
@@ -194,7 +200,7 @@ export const make = (
 
     /** A server that answers for the directory of a session, and how its agents are configured there. */
     const prepare = Effect.fnUntraced(function*(session: ConnectOptions, ask: askRules.Extra | false) {
-      const { discard, server } = yield* serverFor(session.cwd, session.env, ask)
+      const { discard, server } = yield* serverFor(session, ask)
       yield* server.listen(session.report)
       const { client } = yield* server.live.pipe(Effect.tapError(() => discard))
       // A broken configuration leaves the server healthy and every route of the directory failing.
@@ -226,12 +232,33 @@ export const make = (
       }
     })
 
+    /** Asks a server, with the MCP servers that a session would have. */
+    const asked = <A>(
+      place: Place,
+      ask: (client: OpenCodeServer.Live["client"]) => Effect.Effect<A, AgentError.AgentError>
+    ): Effect.Effect<A, AgentError.AgentError> =>
+      Effect.scoped(Effect.gen(function*() {
+        const { server } = yield* serverFor(place, askRules.noExtra)
+        const { client } = yield* server.live
+        if (place.mcpServers !== undefined) {
+          yield* mcpServers.connect({ client, directory: place.cwd, servers: place.mcpServers, report: () => {} })
+        }
+        return yield* ask(client)
+      }))
+
     const connect = Effect.fnUntraced(function*(session: ConnectOptions) {
       yield* checkModel(session.model)
       const asks = !askRules.acceptsAll(session.policy)
       const { client, server } = yield* asks ? asking(session) : prepare(session, false)
-      let model = session.model
-      let mode = session.mode
+      let choice: submitting.Choice = { model: session.model, mode: session.mode, variant: session.variant }
+      if (session.mcpServers !== undefined) {
+        yield* mcpServers.connect({
+          client,
+          directory: session.cwd,
+          servers: session.mcpServers,
+          report: session.report
+        })
+      }
 
       const created = client.createSession({
         ...(session.title === undefined ? undefined : { title: session.title }),
@@ -241,6 +268,7 @@ export const make = (
       let how: Opened = { _tag: "new" }
       let sessionID: string
       let children: ReadonlyArray<string> = []
+      let title: string | undefined
       if (session.cursor === undefined) {
         sessionID = (yield* created).id
       } else {
@@ -257,6 +285,7 @@ export const make = (
           how = { _tag: "resumed" }
           sessionID = cursor.sessionID
           children = (yield* client.children(sessionID)).map((child) => child.id)
+          title = found.value.title
           yield* setRules(client, found.value, session.policy)
         } else if (session.recreate) {
           sessionID = (yield* created).id
@@ -265,24 +294,30 @@ export const make = (
           return yield* AgentError.make(new AgentError.SessionNotFound({ sessionId: cursor.sessionID }))
         }
       }
+      const inUse = (): catalogue.InUse => ({ client, directory: session.cwd, sessionID, ...choice })
+      // One that was found wanting since it was stored must not keep the conversation from being read.
+      if (session.cursor === undefined) yield* catalogue.checkVariant(inUse(), choice.variant)
       const before = known.get(sessionID)
       const { lose, signals, state } = yield* server.attach({
         root: sessionID,
         children,
         onLoop: Effect.ignore(client.abort(sessionID)),
+        mcpServers: Object.keys(session.mcpServers ?? {}),
         ...(before === undefined ? undefined : { after: before })
       })
       known.delete(sessionID)
       remember(known, sessionID, state, maxKnown)
-      // Of all that it knew only the open asks are of use to the next connection.
+      // Of all that it knew only the open asks and the plan are of use to the next connection.
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           if (known.get(sessionID) !== state) return
-          if (state.asks.size === 0) known.delete(sessionID)
+          if (state.asks.size === 0 && state.plan === "") known.delete(sessionID)
           else known.set(sessionID, normalise.make({ sessionId: sessionID, after: state }))
         })
       )
 
+      yield* teller.commands(client, session.cwd, session.report).pipe(Effect.forkScoped)
+      const submitter = submitting.make(client, sessionID, yield* Effect.scope)
       let mustAsk = asks
       const submit = Effect.fnUntraced(function*(submission: Submission) {
         if (mustAsk && !asks && !state.busy) {
@@ -296,19 +331,15 @@ export const make = (
           yield* lose(error)
           return yield* error
         }
-        const chosen = defaultModel(model)
-        yield* client.promptAsync(sessionID, {
-          messageID: submission.key,
-          parts: partsOf(submission.key, submission.input),
-          ...(chosen === undefined ? undefined : { model: chosen }),
-          ...(mode === undefined ? undefined : { agent: mode })
-        })
+        // The model, or what is offered, may have changed since the prompt was taken.
+        if (submission.attempt === 1) yield* catalogue.accepts(inUse(), submission.input)
+        yield* submitter.submit(submission, choice)
       })
 
       const connection: Connection = {
         how,
         cursor: { v: 1, sessionID },
-        signals,
+        signals: teller.title(state, title, session.title, submitter.watch(signals)),
         submit,
         // OpenCode merges a prompt that arrives during a turn into the next step of the loop.
         steer: submit,
@@ -319,20 +350,54 @@ export const make = (
             status: client.sessionStatus(session.cwd),
             messages: client.messages(sessionID),
             permissions: client.permissions(session.cwd),
-            questions: client.questions(session.cwd)
+            questions: client.questions(session.cwd),
+            todos: client.todos(sessionID).pipe(Effect.orElseSucceed(() => undefined))
           }, { concurrency: "unbounded" }).pipe(
             Effect.bind("childMessages", () => childMessages(client, state)),
             Effect.map((read) => snapshot.build(state, { ...read, request }))
           ),
         configure: Effect.fnUntraced(function*(change) {
           yield* checkModel(change.model)
-          model = change.model ?? model
-          mode = change.mode ?? mode
+          const next: submitting.Choice = {
+            model: change.model ?? choice.model,
+            mode: change.mode ?? choice.mode,
+            // A variant belongs to its model.
+            variant: change.variant ?? (change.model === undefined ? choice.variant : undefined)
+          }
+          yield* catalogue.checkMode(inUse(), change.mode)
+          yield* catalogue.checkVariant({ ...inUse(), ...next }, change.variant)
+          if (change.title !== undefined) yield* client.updateSession(sessionID, { title: change.title })
+          choice = next
           if (change.policy !== undefined) {
             const found = yield* client.getSession(sessionID)
             if (Option.isSome(found)) yield* setRules(client, found.value, change.policy)
             mustAsk = !askRules.acceptsAll(change.policy)
           }
+        }),
+        accepts: (input) => catalogue.accepts(inUse(), input),
+        fork: (fork) =>
+          Effect.map(conversation.fork(client, sessionID, fork), (copy): Schema.Json => ({ v: 1, sessionID: copy })),
+        revert: (turn) =>
+          Effect.suspend(() => {
+            state.reverting = true
+            return conversation.revert(client, sessionID, turn)
+          }).pipe(Effect.tapError(() =>
+            Effect.sync(() => {
+              state.reverting = false
+            })
+          )),
+        unrevert: conversation.unrevert(client, sessionID),
+        compact: Effect.gen(function*() {
+          const model = yield* catalogue.modelInUse(inUse())
+          if (model === undefined) {
+            return yield* AgentError.make(
+              new AgentError.InvalidRequest({
+                field: "model",
+                description: "OpenCode summarises with a model that is named, and none is: choose one."
+              })
+            )
+          }
+          yield* client.summarize(sessionID, catalogue.splitModel(model))
         })
       }
       return connection
@@ -343,6 +408,11 @@ export const make = (
       kind: "opencode",
       capabilities,
       promptKey,
+      prepare: (input, limits) =>
+        parts.prepare(input, limits).pipe(
+          Effect.provideService(FileSystem.FileSystem, fs),
+          Effect.provideService(Path.Path, path)
+        ),
       connect,
       probe: find(process.cwd()).pipe(
         Effect.map((binary): Probe => ({
@@ -356,12 +426,9 @@ export const make = (
           Effect.succeed<Probe>({ installed: false, support: "unknown", auth: "unknown", advice: error.message })
         )
       ),
-      models: ({ cwd }) =>
-        Effect.scoped(Effect.gen(function*() {
-          const { server } = yield* serverFor(cwd, undefined, askRules.noExtra)
-          const { client } = yield* server.live
-          return (yield* client.models(cwd)) satisfies ReadonlyArray<Model>
-        }))
+      models: (place) => asked(place, (client) => client.models(place.cwd)),
+      modes: (place) => asked(place, (client) => catalogue.modes(client, place.cwd)),
+      commands: (place) => asked(place, (client) => catalogue.commands(client, place.cwd))
     }
   })
 })
