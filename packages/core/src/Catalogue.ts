@@ -3,7 +3,10 @@
  *
  * @since 0.1.0
  */
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type { AgentError } from "./AgentError.ts"
+import type { Model, Place, ProviderInstance } from "./Provider.ts"
 
 const optional = Schema.optionalKey
 
@@ -59,3 +62,30 @@ export const Command = Schema.Struct({
  * @since 0.1.0
  */
 export type Command = typeof Command.Type
+
+/**
+ * The models that a provider offers in a place.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const models = (provider: ProviderInstance, place: Place): Effect.Effect<ReadonlyArray<Model>, AgentError> =>
+  provider.models(place)
+
+/**
+ * The modes that a provider offers in a place, subagents included; none where it has none.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const modes = (provider: ProviderInstance, place: Place): Effect.Effect<ReadonlyArray<Mode>, AgentError> =>
+  provider.modes?.(place) ?? Effect.succeed([])
+
+/**
+ * The slash commands and skills that a provider offers in a place; none where it has none.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const commands = (provider: ProviderInstance, place: Place): Effect.Effect<ReadonlyArray<Command>, AgentError> =>
+  provider.commands?.(place) ?? Effect.succeed([])

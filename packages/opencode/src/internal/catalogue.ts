@@ -19,13 +19,20 @@ const list = (names: ReadonlyArray<string>): string => {
   return names.length === 0 ? "none" : names.length > 20 ? `${shown}, and ${names.length - 20} more` : shown
 }
 
+/** The field where it has a value. */
+const given = <K extends string, V>(key: K, value: V | null | undefined) =>
+  (value === undefined || value === null ? {} : { [key]: value }) as { readonly [P in K]?: V }
+
 const modeOf = (agent: wire.Agent, chosen: string): Mode => ({
   id: agent.name,
   name: agent.name,
-  ...(agent.description === undefined ? undefined : { description: agent.description }),
+  ...given("description", agent.description),
   selectable: agent.mode !== "subagent",
   mentionable: agent.mode !== "primary",
-  ...(agent.model === undefined ? undefined : { model: `${agent.model.providerID}/${agent.model.modelID}` }),
+  ...given(
+    "model",
+    agent.model?.modelID === undefined ? undefined : `${agent.model.providerID}/${agent.model.modelID}`
+  ),
   ...(agent.name === chosen ? { isDefault: true } : undefined)
 })
 
@@ -41,7 +48,7 @@ export const modes = (
       )
   )
 
-const sourceOf = (source: string | undefined): Command["source"] =>
+const sourceOf = (source: string | null | undefined): Command["source"] =>
   source === "skill" || source === "mcp" ? source : "command"
 
 /** Commands of the shell in a template; OpenCode runs them, unasked, when it fills the template in. */
@@ -51,10 +58,10 @@ const commandOf = (command: wire.Command): Command => {
   const runs = Array.from((command.template ?? "").matchAll(shell), (match) => match[1] ?? "")
   return {
     name: command.name,
-    ...(command.description === undefined ? undefined : { description: command.description }),
+    ...given("description", command.description),
     source: sourceOf(command.source),
-    ...(command.agent === undefined ? undefined : { mode: command.agent }),
-    ...(command.model === undefined ? undefined : { model: command.model }),
+    ...given("mode", command.agent),
+    ...given("model", command.model),
     ...(runs.length === 0 ? undefined : { runs })
   }
 }
@@ -94,7 +101,7 @@ export const modelInUse = Effect.fnUntraced(function*(
   const last = Option.getOrUndefined(session)
   const name = use.mode ?? last?.agent ?? config.default_agent ?? defaultAgent
   const own = agents.find((agent) => agent.name === name)?.model
-  if (own !== undefined) return `${own.providerID}/${own.modelID}`
+  if (own !== undefined && own !== null) return `${own.providerID}/${own.modelID}`
   if (last?.model !== undefined) return `${last.model.providerID}/${last.model.id}`
   if (config.model !== undefined) return config.model
   const [first] = offer.providers

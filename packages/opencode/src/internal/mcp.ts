@@ -114,7 +114,9 @@ const noticeOf = (
   status: Status,
   redact: (text: string) => string
 ): Extract<Signal, { readonly _tag: "notice" }> => {
-  const reason = status.error === undefined ? "" : ` ${redact(status.error).slice(0, maxReason)}`
+  const reason = status.error === undefined || status.error === null
+    ? ""
+    : ` ${redact(status.error).slice(0, maxReason)}`
   switch (status.status) {
     case "connected":
       return { _tag: "notice", level: "info", code: "mcpConnected", text: `The MCP server "${name}" is connected.` }

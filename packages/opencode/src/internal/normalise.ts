@@ -293,7 +293,7 @@ const onPart = (state: NormaliserState, event: WireEvent, out: Array<Signal>): v
 }
 
 /** Frames of a session that say nothing new. */
-const silent = new Set(["session.idle", "server.connected", "server.heartbeat", "sync"])
+const silent = new Set(["command.executed", "session.idle", "server.connected", "server.heartbeat", "sync"])
 
 /**
  * Feeds one event of the session or of one of its subagents. What it means is appended to `out`; text that goes on with

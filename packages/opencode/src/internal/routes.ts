@@ -1,6 +1,6 @@
 /** The routes beside a conversation: what is offered, what rewrites a conversation, MCP servers, the todo list. */
 import type * as AgentError from "@reins/core/AgentError"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Wire from "../OpenCodeSchema.ts"
 import type { PartInput } from "../OpenCodeClient.ts"
@@ -66,13 +66,16 @@ export interface Asking {
 /** For routes that answer when a turn is over: the turn has limits of its own. */
 const untilTheEnd = Number.POSITIVE_INFINITY
 
+const List = Schema.Array(Schema.Unknown)
+const readableAgents = wire.readable(wire.Agent)
+const readableCommands = wire.readable(wire.Command)
 const Anything = Schema.Unknown as Schema.ConstraintDecoder<void>
 
 export const make = ({ get, ofSession }: Asking): Routes => {
   const session = (id: string, rest: string): string => `/session/${encodeURIComponent(id)}${rest}`
   return {
-    agents: (directory) => get({ method: "GET", path: "/agent", directory }, Schema.Array(wire.Agent)),
-    commands: (directory) => get({ method: "GET", path: "/command", directory }, Schema.Array(wire.Command)),
+    agents: (directory) => Effect.map(get({ method: "GET", path: "/agent", directory }, List), readableAgents),
+    commands: (directory) => Effect.map(get({ method: "GET", path: "/command", directory }, List), readableCommands),
     runCommand: (id, body) =>
       ofSession(id, { method: "POST", path: session(id, "/command"), body, timeout: untilTheEnd }, Anything),
     fork: (id, messageID) =>
