@@ -28,6 +28,16 @@ const seen = Effect.map(
   ({ messages }) => JSON.stringify(messages.filter(({ role }) => role !== "system"))
 )
 
+/** All events of the session up to the settlement of its turn number `count`. */
+const untilSettled = (session: Session, count: number) => {
+  let settled = 0
+  return session.events().pipe(
+    Stream.takeUntil((event) => event._tag === "TurnSettled" && ++settled === count),
+    Stream.runCollect,
+    Effect.timeout("20 seconds")
+  )
+}
+
 const seqs = (events: ReadonlyArray<SessionEvent | Lagged>) =>
   events.flatMap((event) => event._tag === "Lagged" || event._tag === "ItemDelta" ? [] : [event.seq])
 
@@ -123,7 +133,6 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
     it.effect("a revert takes turns out of what the model sees; the numbers of events go on without a gap", () =>
       Effect.gen(function*() {
         const session = yield* Host.open()
-        const events = yield* Host.record(session)
         yield* say(session, "remember alpha", "one")
         const second = yield* say(session, "remember beta", "two")
         yield* say(session, "remember gamma", "three")
@@ -135,7 +144,7 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         assert.include(known, "remember alpha")
         assert.notInclude(known, "remember beta")
         assert.notInclude(known, "remember gamma")
-        yield* session.quiescent
+        const events = yield* untilSettled(session, 4)
         assertGapFree(events)
         assert.strictEqual(events.filter(Host.isTag("HistoryReverted")).length, 1)
         const error = yield* Effect.flip(session.revert({ beforeTurn: second }))
@@ -223,12 +232,10 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
     it.effect("a compaction is a turn of its own, and the next prompt goes on behind the summary", () =>
       Effect.gen(function*() {
         const session = yield* Host.open()
-        const events = yield* Host.record(session)
         yield* say(session, "remember alpha", "one")
         const outcome = yield* session.compact
         assert.strictEqual(outcome._tag, "completed")
-        yield* session.events().pipe(Stream.filter(Host.isTag("TurnSettled")), Stream.take(2), Stream.runDrain)
-        yield* Effect.yieldNow
+        const events = yield* untilSettled(session, 2)
         const started = events.filter(Host.isTag("TurnStarted"))
         assert.strictEqual(started.length, 2)
         const turnId = started[1]?.turnId
@@ -250,7 +257,7 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         const known = yield* seen
         assert.include(known, "Scripted title")
         assert.notInclude(known, "\"one\"")
-        assertGapFree(events)
+        assertGapFree(yield* untilSettled(session, 3))
       }))
   }
 )

@@ -307,15 +307,16 @@ export const make = (
       })
       known.delete(sessionID)
       remember(known, sessionID, state, maxKnown)
-      // Of all that it knew only the open asks and the plan are of use to the next connection.
+      // Of all that it knew only the open asks are of use to the next connection.
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           if (known.get(sessionID) !== state) return
-          if (state.asks.size === 0 && state.plan === "") known.delete(sessionID)
+          if (state.asks.size === 0) known.delete(sessionID)
           else known.set(sessionID, normalise.make({ sessionId: sessionID, after: state }))
         })
       )
 
+      yield* teller.plan(state, session.report)
       yield* teller.commands(client, session.cwd, session.report).pipe(Effect.forkScoped)
       const submitter = submitting.make(client, sessionID, yield* Effect.scope)
       let mustAsk = asks

@@ -55,7 +55,8 @@ const sourceOf = (source: string | null | undefined): Command["source"] =>
 const shell = /!`([^`]+)`/g
 
 const commandOf = (command: wire.Command): Command => {
-  const runs = Array.from((command.template ?? "").matchAll(shell), (match) => match[1] ?? "")
+  const template = typeof command.template === "string" ? command.template : ""
+  const runs = Array.from(template.matchAll(shell), (match) => match[1] ?? "")
   return {
     name: command.name,
     ...given("description", command.description),

@@ -24,6 +24,9 @@ const maxReason = 500
 /** The server tries two transports one after the other for a URL; then the rest of the call. */
 const callGrace = 5_000
 
+/** What a session waits beyond the time of an MCP server before it goes on without it. */
+const sessionGrace = 1_000
+
 /** Names sets of MCP servers, so that sessions with the same one share a server. The names hold no secret. */
 export interface Sets {
   readonly nameOf: (servers: McpServer.McpServers | undefined) => string | undefined
@@ -209,7 +212,7 @@ export const makeConnector = (scope: Scope.Scope): Connector => {
         Effect.fnUntraced(function*([name, server]) {
           const state = yield* add(client, directory, name, server)
           const limit = server.startTimeout ?? McpServer.startTimeout
-          const status = yield* Effect.timeoutOption(Deferred.await(state), limit + callGrace)
+          const status = yield* Effect.timeoutOption(Deferred.await(state), limit + sessionGrace)
           if (Option.isSome(status)) return tell(name, status.value)
           tell(name, { status: "slow" })
           yield* Deferred.await(state).pipe(

@@ -89,7 +89,7 @@ export interface NormaliserState {
   readonly loops: Map<string, number>
   title: string | undefined
   diff: string
-  /** The list of work that was told last, also on an earlier connection. */
+  /** The list of work that was told last, also on an earlier connection of the same session. */
   plan: string
   /** The list of work was told on this connection: what a snapshot reads of it may be older. */
   planSeen: boolean
@@ -135,7 +135,7 @@ export const make = (options: {
   loops: new Map(),
   title: undefined,
   diff: "[]",
-  plan: options.after?.plan ?? "",
+  plan: "",
   planSeen: false,
   reverting: false,
   lastError: undefined

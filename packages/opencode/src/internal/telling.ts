@@ -2,6 +2,7 @@
 import type * as AgentError from "@reins/core/AgentError"
 import type { Signal } from "@reins/core/Signal"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { OpenCodeClient } from "../OpenCodeClient.ts"
 import * as catalogue from "./catalogue.ts"
@@ -15,6 +16,8 @@ export interface Teller {
     directory: string,
     report: (signal: Signal) => void
   ) => Effect.Effect<void>
+  /** Keeps the plan from being told again on the next connection of a session, for as long as the scope lives. */
+  readonly plan: (state: NormaliserState, report: (signal: Signal) => void) => Effect.Effect<void, never, Scope.Scope>
   /** Tells first that the conversation got another title while nobody listened. */
   readonly title: (
     state: NormaliserState,
@@ -26,7 +29,15 @@ export interface Teller {
 
 export const make = (): Teller => {
   const told = new WeakMap<(signal: Signal) => void, string>()
+  const plans = new WeakMap<(signal: Signal) => void, string>()
   return {
+    plan: (state, report) =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          if (!state.planSeen) state.plan = plans.get(report) ?? ""
+        }),
+        () => Effect.sync(() => plans.set(report, state.plan))
+      ),
     commands: (client, directory, report) =>
       catalogue.commands(client, directory).pipe(
         Effect.map((all) => {

@@ -25,7 +25,8 @@ export const Command = Schema.Struct({
   agent: optional(Schema.String),
   model: optional(Schema.String),
   source: optional(Schema.String),
-  template: optional(Schema.String)
+  /** A text; that of a prompt of an MCP server is not known before it is run, and is an empty object. */
+  template: Schema.optionalKey(Schema.Unknown)
 })
 export type Command = typeof Command.Type
 
