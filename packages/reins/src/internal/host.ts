@@ -4,7 +4,9 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import type { AgentError } from "@reins/core/AgentError"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as BindingStore from "@reins/core/BindingStore"
+import * as Catalogue from "@reins/core/Catalogue"
 import type { SessionId } from "@reins/core/Ids"
+import type { Place as CorePlace, ProviderInstance } from "@reins/core/Provider"
 import * as Providers from "@reins/core/Providers"
 import type * as Core from "@reins/core/Session"
 import * as Sessions from "@reins/core/Sessions"
@@ -12,7 +14,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
-import type { OpenOptions, Reins, ReinsOptions } from "../Reins.ts"
+import type { OpenOptions, Place, Reins, ReinsOptions } from "../Reins.ts"
 import type { ReinsSession } from "../ReinsSession.ts"
 import * as errors from "./errors.ts"
 import * as log from "./log.ts"
@@ -75,7 +77,7 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
   const facade = (core: Core.Session): ReinsSession => {
     const before = known.get(core)
     if (before !== undefined) return before
-    const made = session.make(core, running)
+    const made = session.make(core, running, facade)
     known.set(core, made)
     return made
   }
@@ -88,19 +90,29 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
 
   const open = async (wanted: OpenOptions): Promise<ReinsSession> => {
     if (closing !== undefined) throw errors.closed()
-    const { approvals, id, onProgress, ...rest } = wanted
+    const { approvals, id, mcpServers, onProgress, ...rest } = wanted
     const policy = approvals === undefined ? undefined : settings.policy(approvals)
     // A fiber of the runtime: its disposal takes a half-open session back.
     const exit = await runtime.runPromiseExit(sessions.open({
       ...rest,
       ...(id === undefined ? undefined : { id: id as SessionId }),
       ...(policy === undefined ? undefined : { policy }),
+      ...(mcpServers === undefined ? undefined : { mcpServers: settings.mcpServers(mcpServers) }),
       ...(onProgress === undefined ? undefined : {
         onProgress: (event) =>
           running.guard("A listener to the progress", { sessionId: event.sessionId }, () => onProgress(event))
       })
     }))
     return facade(unwrap(exit))
+  }
+
+  const offered = async <A>(
+    provider: string,
+    place: Place,
+    ask: (instance: ProviderInstance, place: CorePlace) => Effect.Effect<A, AgentError>
+  ): Promise<A> => {
+    const where = checked(() => settings.place(place))
+    return whileOpen(() => Effect.flatMap(providers.get(provider), (instance) => ask(instance, where)))
   }
 
   const close = (): Promise<void> =>
@@ -115,8 +127,9 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
     list: () => whileOpen(() => sessions.list),
     remove: (id) => whileOpen(() => sessions.remove(id as SessionId)),
     probe: (provider) => whileOpen(() => Effect.flatMap(providers.get(provider), ({ probe }) => probe)),
-    models: (provider, { cwd }) =>
-      whileOpen(() => Effect.flatMap(providers.get(provider), ({ models }) => models({ cwd }))),
+    models: (provider, place) => offered(provider, place, Catalogue.models),
+    modes: (provider, place) => offered(provider, place, Catalogue.modes),
+    commands: (provider, place) => offered(provider, place, Catalogue.commands),
     quiescent: () => running.promise(sessions.quiescent),
     close,
     [Symbol.asyncDispose]: close
