@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import * as AgentError from "@reins/core/AgentError"
 import * as BindingStore from "@reins/core/BindingStore"
-import * as Capabilities from "@reins/core/Capabilities"
+import type * as Capabilities from "@reins/core/Capabilities"
 import type { TurnId } from "@reins/core/Ids"
 import * as Prompt from "@reins/core/Prompt"
 import type { Connection, Provider, ProviderInstance, TurnReference } from "@reins/core/Provider"

@@ -142,6 +142,20 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
         assert.strictEqual((yield* Model.bodies).length, before)
       }))
 
+    it.effect("shell commands inside of a command's text run unasked, which the capabilities say", () =>
+      Effect.gen(function*() {
+        yield* project
+        const { cwd } = yield* Host.Place
+        const fs = yield* FileSystem.FileSystem
+        const session = yield* Host.open({ policy: ApprovalPolicy.declineAll })
+        const { events, outcome } = yield* run(session, Prompt.make(Prompt.command("listing")))
+        assert.strictEqual(outcome._tag, "completed")
+        assert.isTrue(yield* fs.exists(`${cwd}/ran`))
+        assert.include((yield* Model.lastPrompt)[0]?.text, "done-by-shell")
+        assert.deepStrictEqual(events.filter(Host.isTag("RequestOpened")), [])
+        assert.isTrue(session.capabilities.unasked.some((unasked) => unasked.includes("slash command")))
+      }))
+
     it.effect("a command can be interrupted, and waits in the queue like any prompt", () =>
       Effect.gen(function*() {
         yield* project
