@@ -98,6 +98,31 @@ layer(Host.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: t
         assert.strictEqual(done.status, "declined")
       }))
 
+    it.effect("a subagent's call of a tool is asked about, too", () =>
+      Effect.gen(function*() {
+        const session = yield* Host.open({ mcpServers: { numbers: local("works") } })
+        yield* session.attach()
+        const child = prompt("child", tools(["numbers_add", { a: 3, b: 4 }]), text("child done"))
+        const turn = yield* session.prompt(
+          prompt(
+            "delegate",
+            tools(["task", { description: "d", subagent_type: "general", prompt: child }]),
+            text("parent done")
+          )
+        )
+        const asked = (tool: string) =>
+          Host.awaitEvent(
+            session,
+            (event): event is Extract<SessionEvent, { readonly _tag: "RequestOpened" }> =>
+              event._tag === "RequestOpened" && event.facts.tool === tool
+          )
+        yield* session.answer((yield* asked("task")).requestId, { _tag: "accept" })
+        const request = yield* asked("numbers_add")
+        assert.strictEqual(request.agentPath?.length, 1)
+        yield* session.answer(request.requestId, { _tag: "accept" })
+        assert.deepStrictEqual(yield* turn.outcome, { _tag: "completed", stopReason: "endTurn" })
+      }))
+
     it.effect("sessions without the servers do not get their tools", () =>
       Effect.gen(function*() {
         const session = yield* Host.open()

@@ -295,8 +295,20 @@ export const make = (
         }
       }
       const inUse = (): catalogue.InUse => ({ client, directory: session.cwd, sessionID, ...choice })
-      // One that was found wanting since it was stored must not keep the conversation from being read.
-      if (session.cursor === undefined) yield* catalogue.checkVariant(inUse(), choice.variant)
+      /** The choice whose variant is known to exist. */
+      let vouched: submitting.Choice | undefined
+      const vouch = Effect.suspend(() => {
+        if (vouched === choice) return Effect.void
+        const checked = choice
+        return Effect.andThen(
+          catalogue.checkVariant(inUse(), checked.variant),
+          Effect.sync(() => {
+            vouched = checked
+          })
+        )
+      })
+      // A stored one that is gone by now must not keep the conversation from being opened: the next prompt says so.
+      if (session.cursor === undefined) yield* vouch
       const before = known.get(sessionID)
       const { lose, signals, state } = yield* server.attach({
         root: sessionID,
@@ -333,7 +345,7 @@ export const make = (
           return yield* error
         }
         // The model, or what is offered, may have changed since the prompt was taken.
-        if (submission.attempt === 1) yield* catalogue.accepts(inUse(), submission.input)
+        if (submission.attempt === 1) yield* Effect.andThen(vouch, catalogue.accepts(inUse(), submission.input))
         yield* submitter.submit(submission, choice)
       })
 
