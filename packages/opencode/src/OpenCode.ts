@@ -294,7 +294,13 @@ export const make = (
           return yield* AgentError.make(new AgentError.SessionNotFound({ sessionId: cursor.sessionID }))
         }
       }
-      const inUse = (): catalogue.InUse => ({ client, directory: session.cwd, sessionID, ...choice })
+      const inUse = (): catalogue.InUse => ({
+        client,
+        directory: session.cwd,
+        sessionID,
+        serverDirectory: process.cwd(),
+        ...choice
+      })
       /** The choice whose variant is known to exist. */
       let vouched: submitting.Choice | undefined
       const vouch = Effect.suspend(() => {

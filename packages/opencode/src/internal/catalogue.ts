@@ -78,6 +78,8 @@ export interface InUse {
   readonly client: OpenCodeClient
   readonly directory: string
   readonly sessionID: string
+  /** Where the server process itself runs; `undefined`: not known. */
+  readonly serverDirectory: string | undefined
   readonly model: string | undefined
   readonly mode: string | undefined
 }
@@ -173,6 +175,17 @@ export const accepts = Effect.fnUntraced(function*(
       const names = list(known.map((command) => command.name))
       return yield* invalid("prompt.parts", `There is no command "${asked.name}" here. There are: ${names}.`)
     }
+    if (use.serverDirectory !== directory && (commandOf(found).runs ?? []).length > 0) {
+      return yield* AgentError.make(
+        new AgentError.Unsupported({
+          operation: `the command "${asked.name}" here`,
+          provider: "opencode",
+          description: "Its text holds shell commands, and OpenCode runs these in the directory of its server process "
+            + `(${use.serverDirectory ?? "which is not known"}), not in the session's`
+        }),
+        { provider: "opencode" }
+      )
+    }
     model = found.model ?? model
   }
   const types = input.parts.flatMap((part) =>
@@ -188,7 +201,7 @@ export const accepts = Effect.fnUntraced(function*(
     if (can !== false) continue
     return yield* AgentError.make(
       new AgentError.Unsupported({
-        operation: `${type === "application/pdf" ? "a PDF" : "an image"} in a prompt to the model "${chosen}"`,
+        operation: `${type === "application/pdf" ? "a PDF" : "an image"} in a prompt to ${chosen}`,
         provider: "opencode"
       }),
       { provider: "opencode" }
