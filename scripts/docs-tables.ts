@@ -105,7 +105,10 @@ const events: { readonly [K in EventTag]: readonly [group: string, meaning: stri
   SessionConfigured: ["session", "Model or mode changed for later turns."],
   SessionInfo: ["session", "The conversation has a new title.", "info"],
   CommandsUpdated: ["session", "The slash commands that the agent offers.", "commands"],
-  HistoryReverted: ["session", "Turns were taken back."],
+  HistoryReverted: [
+    "session",
+    "Turns were taken back, from `beforeTurn` on; without it the last taking back was undone."
+  ],
   SessionClosed: ["session", "The last event of a session; its streams end behind it."],
   PromptChanged: ["prompt", "Where a prompt is. One of four final states ends it."],
   TurnStarted: ["turn", "The agent began to work."],
@@ -209,7 +212,8 @@ const valueTables = {
     values<Opened["_tag"]>(tagsOf(Opened), {
       new: "a new conversation",
       resumed: "the stored conversation goes on",
-      recreated: "the agent confirmed that the old conversation is gone, so a new one was begun; `reason` says so"
+      recreated: "the agent confirmed that the old conversation is gone, so a new one was begun; `reason` says so",
+      forked: "a copy of the conversation of the session `from`, up to its turn `at` where that is given"
     }),
   prompt: () =>
     values<PromptState["_tag"]>(tagsOf(PromptState), {
@@ -279,6 +283,11 @@ const codes: { readonly [code: string]: string } = {
   conversationGone: "the agent's conversation ended for good: somebody deleted or archived it",
   endlessLoop: "the model ends its answers without a finish reason, and the agent asks it again and again",
   lateEvidence: "the agent reported something of a turn or an item that was settled already; the settlement stands",
+  mcpConnected: "an MCP server of the session answers, and the agent has its tools",
+  mcpDisabled: "an MCP server of the session is switched off",
+  mcpFailed: "an MCP server of the session failed; the text says why, and the session does without it",
+  mcpNeedsAuth: "an MCP server of the session asks for a sign-in; the session does without it",
+  mcpSlow: "an MCP server of the session has not answered in time; the session goes on, and hears when it does",
   nobodyAttached: "a request waits, and nobody is attached who can answer it",
   stillRunning: "the agent goes on with a turn that was interrupted; new prompts wait for it",
   textIncomplete: "part of a text was lost with the connection, and the agent does not have it",

@@ -45,6 +45,8 @@ export const Binding = Schema.Struct({
   cwd: Schema.String,
   model: optional(Schema.String),
   mode: optional(Schema.String),
+  /** The model's variant. */
+  variant: optional(Schema.String),
   title: optional(Schema.String),
   /** Epoch milliseconds. */
   createdAt: Schema.Int,

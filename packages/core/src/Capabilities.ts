@@ -18,16 +18,23 @@ export const Capabilities = Schema.Struct({
   resume: Schema.Boolean,
   history: Schema.Boolean,
   fork: Schema.Boolean,
+  /** Turns can be taken back, and the taking back undone until the next prompt. */
   revert: Schema.Boolean,
+  /** The conversation can be replaced by its summary when the host asks for it. */
+  compact: Schema.Boolean,
   /** Conversations begun elsewhere can be listed and adopted. */
   list: Schema.Boolean,
   /** The agent's own conversation can be deleted. */
   remove: Schema.Boolean,
   images: Schema.Boolean,
   files: Schema.Boolean,
+  /** A prompt can be a slash command or a skill. */
+  commands: Schema.Boolean,
+  /** A session can bring MCP servers along. */
   mcpServers: Schema.Boolean,
   setModel: Schema.Boolean,
   setMode: Schema.Boolean,
+  setTitle: Schema.Boolean,
   questions: Schema.Boolean,
   plan: Schema.Boolean,
   subagents: Schema.Boolean,
@@ -55,13 +62,16 @@ export const none: Capabilities = {
   history: false,
   fork: false,
   revert: false,
+  compact: false,
   list: false,
   remove: false,
   images: false,
   files: false,
+  commands: false,
   mcpServers: false,
   setModel: false,
   setMode: false,
+  setTitle: false,
   questions: false,
   plan: false,
   subagents: false,

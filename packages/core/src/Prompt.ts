@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Base64 from "effect/encoding/Base64"
 import * as Schema from "effect/Schema"
 import { ErrorInfo } from "./AgentError.ts"
 import { TurnId } from "./Ids.ts"
@@ -16,9 +17,13 @@ import { TurnId } from "./Ids.ts"
 export const PromptPart = Schema.TaggedUnion({
   /** Plain text. */
   Text: { text: Schema.String },
-  /** An image, its bytes in base64. */
+  /** An image, its bytes in base64. At most `maxAttachment` bytes. */
   Image: { mediaType: Schema.String, data: Schema.String, name: Schema.optionalKey(Schema.String) },
-  /** A file, by path on the host or with its bytes in base64. */
+  /**
+   * A file, by path on the host (relative to the session's directory) or with its bytes in base64; one of the two. A path
+   * is read when the prompt is taken, so that the agent may run elsewhere, and what is written to the file later on is
+   * not sent. At most `maxAttachment` bytes. Without a `mediaType` the bytes tell what it is.
+   */
   File: {
     path: Schema.optionalKey(Schema.String),
     data: Schema.optionalKey(Schema.String),
@@ -27,7 +32,7 @@ export const PromptPart = Schema.TaggedUnion({
   },
   /** Another agent of the provider, called by name. */
   Mention: { agent: Schema.String },
-  /** A slash command or skill of the provider. */
+  /** A slash command or skill of the provider, by its name without the slash. */
   Command: { name: Schema.String, arguments: Schema.String }
 })
 /**
@@ -50,6 +55,73 @@ export const PromptInput = Schema.Struct({
  * @since 0.1.0
  */
 export type PromptInput = typeof PromptInput.Type
+
+/**
+ * Largest image or file of a prompt in bytes, before base64: 20 MiB. `Sessions.Limits` can set another.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const maxAttachment: number = 20 * 1024 * 1024
+
+/**
+ * Bytes of images and files that may wait in one session, before base64: 64 MiB. `Sessions.Limits` can set another.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const maxAttachments: number = 64 * 1024 * 1024
+
+/**
+ * Makes a prompt of several parts; a string stands for one part of text.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (...parts: ReadonlyArray<string | PromptPart>): PromptInput => ({
+  parts: parts.map((part) => typeof part === "string" ? { _tag: "Text", text: part } : part)
+})
+
+const encoded = (data: Uint8Array | string): string => typeof data === "string" ? data : Base64.encode(data)
+
+/**
+ * An image; `data` is its bytes, or these in base64.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const image = (
+  image: { readonly mediaType: string; readonly data: Uint8Array | string; readonly name?: string }
+): PromptPart => ({ _tag: "Image", ...image, data: encoded(image.data) })
+
+/**
+ * A file: a path on the host, or its bytes (or these in base64) with a name.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const file = (
+  file:
+    | string
+    | { readonly data: Uint8Array | string; readonly mediaType?: string; readonly name?: string }
+): PromptPart =>
+  typeof file === "string" ? { _tag: "File", path: file } : { _tag: "File", ...file, data: encoded(file.data) }
+
+/**
+ * Calls a subagent of the provider by its name.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const mention = (agent: string): PromptPart => ({ _tag: "Mention", agent })
+
+/**
+ * A slash command or skill of the provider, by its name without the slash, with what is written behind it.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const command = (name: string, args = ""): PromptPart => ({ _tag: "Command", name, arguments: args })
 
 /**
  * Makes a prompt of plain text.

@@ -11,9 +11,11 @@ import type { AgentError } from "./AgentError.ts"
 import type { Answer } from "./AgentRequest.ts"
 import type { ApprovalPolicy } from "./ApprovalPolicy.ts"
 import type { Capabilities } from "./Capabilities.ts"
+import type { Command, Mode } from "./Catalogue.ts"
 import type { Conversation, ConversationPage } from "./Conversation.ts"
 import type { HistorySource } from "./History.ts"
-import type { PromptId, SessionId } from "./Ids.ts"
+import type { PromptId, SessionId, TurnId } from "./Ids.ts"
+import type { McpServers } from "./McpServer.ts"
 import type { PromptInput } from "./Prompt.ts"
 import type { Opened } from "./SessionEvent.ts"
 import type { RequestSignal, Signal, Snapshot, SnapshotRequest } from "./Signal.ts"
@@ -48,7 +50,7 @@ export interface Probe {
 }
 
 /**
- * A model that a provider offers. Figures that are unknown are absent.
+ * A model that a provider offers. Figures that are unknown are absent. Prices are for a million tokens.
  *
  * @category models
  * @since 0.1.0
@@ -59,8 +61,24 @@ export interface Model {
   readonly contextWindow?: number
   readonly variants?: ReadonlyArray<string>
   readonly images?: boolean
+  /** PDF documents as files of a prompt. */
+  readonly documents?: boolean
   readonly price?: { readonly input: number; readonly output: number; readonly currency: string }
   readonly isDefault?: boolean
+  /** The provider of the model is signed in, or needs no sign-in. Absent: not known. */
+  readonly usable?: boolean
+}
+
+/**
+ * Where models, modes and commands are asked for: they may differ by directory, environment and MCP servers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Place {
+  readonly cwd: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly mcpServers?: McpServers
 }
 
 /**
@@ -75,7 +93,19 @@ export interface ProviderInstance {
   readonly capabilities: Capabilities
   /** Looks whether the agent can be used, without a turn; never fails. It may start the agent's server, which is kept. */
   readonly probe: Effect.Effect<Probe>
-  readonly models: (options: { readonly cwd: string }) => Effect.Effect<ReadonlyArray<Model>, AgentError>
+  readonly models: (place: Place) => Effect.Effect<ReadonlyArray<Model>, AgentError>
+  /** In which ways the agent can work, subagents included. Absent: it has no modes. */
+  readonly modes?: (place: Place) => Effect.Effect<ReadonlyArray<Mode>, AgentError>
+  /** Slash commands and skills. Absent: it has none. */
+  readonly commands?: (place: Place) => Effect.Effect<ReadonlyArray<Command>, AgentError>
+  /**
+   * Reads the files of a prompt and refuses what the agent can never take, before anything is sent. Needs no connection.
+   * Absent: prompts go as they are.
+   */
+  readonly prepare?: (
+    input: PromptInput,
+    options: { readonly cwd: string; readonly maxBytes: number }
+  ) => Effect.Effect<PromptInput, AgentError>
   /**
    * The agent's own key for a prompt that is submitted now; repeated submissions of a prompt use the same key.
    * `now` is epoch milliseconds. Default: the prompt's id.
@@ -120,6 +150,9 @@ export interface ConnectOptions {
   readonly title?: string
   readonly model?: string
   readonly mode?: string
+  /** A variant of the model. */
+  readonly variant?: string
+  readonly mcpServers?: McpServers
   /** The adapter sets the agent's own mode so that it asks about all that this policy would not accept outright. */
   readonly policy: ApprovalPolicy
   readonly env?: Readonly<Record<string, string>>
@@ -142,6 +175,32 @@ export interface Submission {
 }
 
 /**
+ * A turn as a host names it. `keys` are the agent's own keys of it, where they are remembered: after a restart of the
+ * host there are none, and the adapter finds the turn by its id, which derives from the key of its first prompt.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TurnReference {
+  readonly id: TurnId
+  readonly keys: ReadonlyArray<string>
+}
+
+/**
+ * What a change of a session's settings may hold. A new model without a variant has the model's own default.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Settings {
+  readonly model?: string
+  readonly mode?: string
+  readonly variant?: string
+  readonly title?: string
+  readonly policy?: ApprovalPolicy
+}
+
+/**
  * A live attachment of one session to its provider; dies and is replaced while the session lives on.
  *
  * @category models
@@ -160,11 +219,7 @@ export interface Connection {
   /** Answers a request of the agent. `gone`: the agent does not wait for it any more. */
   readonly settle: (request: RequestSignal, answer: Answer) => Effect.Effect<"delivered" | "gone", AgentError>
   readonly snapshot: (request: SnapshotRequest) => Effect.Effect<Snapshot, AgentError>
-  readonly configure?: (options: {
-    readonly model?: string
-    readonly mode?: string
-    readonly policy?: ApprovalPolicy
-  }) => Effect.Effect<void, AgentError>
+  readonly configure?: (options: Settings) => Effect.Effect<void, AgentError>
   /**
    * The newest turns of the conversation, or those that come before a page, at most `limit` of them and at least one.
    * Absent: the provider keeps none that can be read.
@@ -173,4 +228,19 @@ export interface Connection {
     readonly before?: string
     readonly limit: number
   }) => Effect.Effect<HistorySource, AgentError>
+  /** Refuses what cannot be taken now: an image by a model that has no eyes, a command that does not exist. */
+  readonly accepts?: (input: PromptInput) => Effect.Effect<void, AgentError>
+  /** Copies the conversation, up to this turn and with it or before that one, and gives the copy's cursor. */
+  readonly fork?: (
+    options: { readonly through?: TurnReference; readonly before?: TurnReference }
+  ) => Effect.Effect<Json, AgentError>
+  /** Takes the turn and all behind it back. `files`: whether the agent took back what it had changed in files, too. */
+  readonly revert?: (turn: TurnReference) => Effect.Effect<{ readonly files: "restored" | "kept" }, AgentError>
+  /** Undoes the last taking back. `false`: there is none, or a prompt came since. */
+  readonly unrevert?: Effect.Effect<boolean, AgentError>
+  /**
+   * Replaces the conversation by its summary. Ends when that is done or has failed; meanwhile the signals show it as a
+   * turn with an item `compaction` that is not `automatic`.
+   */
+  readonly compact?: Effect.Effect<void, AgentError>
 }

@@ -11,7 +11,6 @@ import type * as SubscriptionRef from "effect/SubscriptionRef"
 import type { AgentError } from "./AgentError.ts"
 import type { Answer } from "./AgentRequest.ts"
 import { AgentRequest } from "./AgentRequest.ts"
-import type { ApprovalPolicy } from "./ApprovalPolicy.ts"
 import type { Capabilities } from "./Capabilities.ts"
 import type { HistoryPage } from "./History.ts"
 import { PromptId, SessionId, TurnId } from "./Ids.ts"
@@ -19,9 +18,10 @@ import type { RequestId } from "./Ids.ts"
 import { Item } from "./Item.ts"
 import type { Delivery, PromptInput, Receipt } from "./Prompt.ts"
 import { PromptState } from "./Prompt.ts"
+import type { Settings } from "./Provider.ts"
 import type { Lagged, SessionEvent } from "./SessionEvent.ts"
 import { ConnectionStatus } from "./SessionEvent.ts"
-import type { PromptOutcome } from "./Turn.ts"
+import type { PromptOutcome, TurnOutcome } from "./Turn.ts"
 import { TurnState } from "./Turn.ts"
 import { Usage } from "./Usage.ts"
 
@@ -112,7 +112,11 @@ export interface Session {
   readonly history: (
     options?: { readonly before?: string; readonly limit?: number }
   ) => Effect.Effect<HistoryPage, AgentError>
-  /** Takes a prompt at once; it waits in the queue while a turn runs. Fails only when the session is closed or cannot take a part of it. */
+  /**
+   * Takes a prompt; it waits in the queue while a turn runs. Text is taken at once, files are read first. Fails only when
+   * the session is closed or a part of it cannot be taken: `Unsupported` where agent or model cannot, `InvalidRequest`
+   * where the part is wrong (a file that is missing or too large, a command that does not exist).
+   */
   readonly prompt: (
     input: string | PromptInput,
     options?: { readonly delivery?: Delivery }
@@ -125,12 +129,28 @@ export interface Session {
   readonly requests: Effect.Effect<ReadonlyArray<AgentRequest>>
   /** Answers a request. The first answer wins; a later one fails with `RequestNotOpen`, which names who settled it. */
   readonly answer: (requestId: RequestId, answer: Answer) => Effect.Effect<void, AgentError>
-  /** Changes what later turns use. */
-  readonly configure: (options: {
-    readonly model?: string
-    readonly mode?: string
-    readonly policy?: ApprovalPolicy
-  }) => Effect.Effect<void, AgentError>
+  /** Changes what later turns use, or the title. A new model without a `variant` has the model's own default. */
+  readonly configure: (options: Settings) => Effect.Effect<void, AgentError>
+  /**
+   * Makes a session of its own that goes on with a copy of the conversation: up to the turn `at` and with it, default all
+   * turns that have settled. It has the settings, MCP servers and policy of this one, which is left as it is.
+   */
+  readonly fork: (options?: { readonly at?: TurnId; readonly title?: string }) => Effect.Effect<Session, AgentError>
+  /**
+   * Takes the turn `beforeTurn` and all behind it back: the model does not see them any more. `files` says whether the
+   * agent took back what these turns had changed in files, too (OpenCode does in a git repository). Fails with
+   * `SessionBusy` while a turn runs.
+   */
+  readonly revert: (
+    options: { readonly beforeTurn: TurnId }
+  ) => Effect.Effect<{ readonly files: "restored" | "kept" }, AgentError>
+  /** Undoes the last `revert`, until the next prompt. Fails with `InvalidRequest` when there is nothing to undo. */
+  readonly unrevert: Effect.Effect<void, AgentError>
+  /**
+   * Has the agent replace the conversation by its summary, which is a turn of its own, and waits until that has settled.
+   * Fails with `SessionBusy` while a turn runs.
+   */
+  readonly compact: Effect.Effect<TurnOutcome, AgentError>
   /** Marks somebody who can answer requests, for as long as the scope lives. A plain reader is not attached. */
   readonly attach: (options?: { readonly answers?: boolean }) => Effect.Effect<void, never, Scope.Scope>
   /** Waits until nothing is queued, running or on its way. */

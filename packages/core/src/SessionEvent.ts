@@ -94,7 +94,8 @@ export const ConnectionStatus = Schema.TaggedUnion({
 export type ConnectionStatus = typeof ConnectionStatus.Type
 
 /**
- * How a session was opened. `recreated` says why the old conversation could not be used.
+ * How a session was opened. `recreated` says why the old conversation could not be used; `forked` from which session it
+ * was made, and up to which of its turns where it does not go on with all of them.
  *
  * @category schemas
  * @since 0.1.0
@@ -102,7 +103,8 @@ export type ConnectionStatus = typeof ConnectionStatus.Type
 export const Opened = Schema.TaggedUnion({
   new: {},
   resumed: {},
-  recreated: { reason: Schema.String }
+  recreated: { reason: Schema.String },
+  forked: { from: SessionId, at: optional(TurnId) }
 })
 /**
  * @category models
@@ -149,6 +151,7 @@ export const SessionEvent = Schema.TaggedUnion({
     ...envelope,
     commands: Schema.Array(Schema.Struct({ name: Schema.String, description: optional(Schema.String) }))
   },
+  /** Turns from `beforeTurn` on were taken back; without it, the last taking back was undone. */
   HistoryReverted: { ...envelope, beforeTurn: optional(TurnId) },
   SessionClosed: { ...envelope, why: Schema.String },
 

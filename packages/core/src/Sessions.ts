@@ -22,6 +22,7 @@ import * as ApprovalPolicy from "./ApprovalPolicy.ts"
 import { BindingStore } from "./BindingStore.ts"
 import type { Binding } from "./BindingStore.ts"
 import type { Conversation, ConversationPage } from "./Conversation.ts"
+import type { McpServers } from "./McpServer.ts"
 import { SessionId } from "./Ids.ts"
 import { defaultLimits } from "./internal/engine/state.ts"
 import * as identifier from "./internal/identifier.ts"
@@ -29,9 +30,10 @@ import * as keyedLocks from "./internal/keyedLocks.ts"
 import * as links from "./internal/links.ts"
 import * as openSession from "./internal/openSession.ts"
 import * as sessionList from "./internal/sessionList.ts"
+import * as Prompt from "./Prompt.ts"
 import { Providers } from "./Providers.ts"
 import type { Session } from "./Session.ts"
-import type { DurableEvent } from "./SessionEvent.ts"
+import type { DurableEvent, Opened } from "./SessionEvent.ts"
 import type { SessionFilter, SessionPage } from "./SessionSummary.ts"
 
 /**
@@ -50,6 +52,13 @@ export interface OpenOptions {
   readonly title?: string
   readonly model?: string
   readonly mode?: string
+  /** A variant of the model, as `models` lists them. */
+  readonly variant?: string
+  /**
+   * MCP servers whose tools the agent gets; a differing set means a server of its own. They are not stored: whoever opens
+   * a stored session again gives them again. One that fails or hangs is told by a `Notice` and does without.
+   */
+  readonly mcpServers?: McpServers
   /** Environment variables for the agent; a differing environment means a server of its own. */
   readonly env?: Readonly<Record<string, string>>
   /** Decides about approvals; default: the policy of the layer, `askAlways` without one. */
@@ -85,6 +94,10 @@ export interface Limits {
   readonly concurrentStarts?: number
   /** Prompts that may wait in a session: 1,000. */
   readonly queue?: number
+  /** Largest image or file of a prompt in bytes: 20 MiB (`Prompt.maxAttachment`). */
+  readonly attachment?: number
+  /** Bytes of images and files that wait in one session: 64 MiB (`Prompt.maxAttachments`). */
+  readonly attachments?: number
   /** A prompt acknowledged by the agent: 30 seconds. */
   readonly acknowledge?: Duration.Input
   /** Any other call to the agent: 30 seconds. */
@@ -147,6 +160,8 @@ export class Sessions extends Context.Service<Sessions, {
   readonly quiescent: Effect.Effect<void>
 }>()("@reins/core/Sessions") {}
 
+type Forked = Extract<Opened, { readonly _tag: "forked" }>
+
 interface Entry {
   readonly session: Deferred.Deferred<Session, AgentError.AgentError>
   readonly scope: Scope.Closeable
@@ -193,6 +208,10 @@ const make = (limits: Limits) =>
       close: millis(limits.close, defaultLimits.close)
     }
     const realPath = links.realPath()
+    const attachments = {
+      one: limits.attachment ?? Prompt.maxAttachment,
+      waiting: limits.attachments ?? Prompt.maxAttachments
+    }
     const calls = { acknowledge: millis(limits.acknowledge, 30_000), call: millis(limits.call, 30_000) }
 
     let stopped = false
@@ -228,7 +247,8 @@ const make = (limits: Limits) =>
       id: SessionId,
       options: OpenOptions,
       { owned, scope }: Entry,
-      adopted: Binding | undefined
+      adopted: Binding | undefined,
+      forked: Forked | undefined
     ): Effect.fn.Return<Session, AgentError.AgentError> {
       yield* Scope.provide(store.acquire(id), owned)
       const binding = adopted ?? (options.id === undefined ? undefined : Option.getOrUndefined(yield* store.get(id)))
@@ -249,13 +269,22 @@ const make = (limits: Limits) =>
       const cwd = options.cwd ?? binding?.cwd
       if (cwd === undefined) return yield* missing("cwd")
       const provider = yield* providers.get(providerId)
+      if (Object.keys(options.mcpServers ?? {}).length > 0 && !provider.capabilities.mcpServers) {
+        return yield* AgentError.make(
+          new AgentError.Unsupported({ operation: "MCP servers of a session", provider: providerId }),
+          { provider: providerId, sessionId: id }
+        )
+      }
       return yield* openSession.open({
         id,
         provider,
         cwd,
         store,
         calls,
+        attachments,
         limits: engineLimits,
+        onFork: (seed) => fork({ id, options, provider: providerId, cwd }, seed),
+        ...(forked === undefined ? undefined : { forked }),
         policy: options.policy ?? defaultPolicy,
         recreate: adopted === undefined,
         ...(realPath === undefined ? undefined : { realPath }),
@@ -264,6 +293,8 @@ const make = (limits: Limits) =>
         ...(options.title === undefined ? undefined : { title: options.title }),
         ...(options.model === undefined ? undefined : { model: options.model }),
         ...(options.mode === undefined ? undefined : { mode: options.mode }),
+        ...(options.variant === undefined ? undefined : { variant: options.variant }),
+        ...(options.mcpServers === undefined ? undefined : { mcpServers: options.mcpServers }),
         ...(options.env === undefined ? undefined : { env: options.env }),
         ...(options.approvalExpiresAfter === undefined
           ? undefined
@@ -273,7 +304,8 @@ const make = (limits: Limits) =>
 
     const open = Effect.fnUntraced(function*(
       options: OpenOptions,
-      adopted?: Binding
+      adopted?: Binding,
+      forked?: Forked
     ): Effect.fn.Return<Session, AgentError.AgentError> {
       const id = options.id ?? adopted?.sessionId ?? SessionId.make(yield* identifier.next("ses"))
       // Nothing may come between an entry and what takes it back.
@@ -296,7 +328,7 @@ const make = (limits: Limits) =>
           abandoned: false
         }
         entries.set(id, entry)
-        const opening = begin(id, options, entry, adopted).pipe(
+        const opening = begin(id, options, entry, adopted, forked).pipe(
           starts.withPermit,
           Effect.raceFirst(Effect.andThen(Deferred.await(entry.released), openSession.closedWhileOpening(id)))
         )
@@ -328,6 +360,41 @@ const make = (limits: Limits) =>
         )
       })
     }, Effect.withSpan("Sessions.open"))
+
+    /** Binds a session of its own to the copy of a conversation, and opens it. */
+    const fork = (
+      origin: {
+        readonly id: SessionId
+        readonly options: OpenOptions
+        readonly provider: string
+        readonly cwd: string
+      },
+      seed: openSession.ForkSeed
+    ): Effect.Effect<Session, AgentError.AgentError> =>
+      Effect.gen(function*() {
+        const id = SessionId.make(yield* identifier.next("ses"))
+        const now = yield* Clock.currentTimeMillis
+        const { policy: _, title: __, ...stored } = seed.settings
+        // Stored before it is opened: the copy exists, and must not be lost with this process.
+        yield* store.set({
+          v: 1,
+          sessionId: id,
+          provider: origin.provider,
+          cwd: origin.cwd,
+          cursor: seed.cursor,
+          createdAt: now,
+          updatedAt: now,
+          lastSeq: 0,
+          started: true,
+          ...stored
+        })
+        const { onProgress: _progress, title: _title, ...options } = origin.options
+        return yield* open({ ...options, ...seed.settings, id }, undefined, {
+          _tag: "forked",
+          from: origin.id,
+          ...(seed.at === undefined ? undefined : { at: seed.at })
+        })
+      })
 
     /** Takes the session that is open, or opening, under the id; opens it anew when that one is gone or going. */
     const join: (id: SessionId, known: Entry, options: OpenOptions) => Effect.Effect<Session, AgentError.AgentError> =

@@ -7,8 +7,8 @@ import * as AgentError from "@reins/core/AgentError"
 import type { Answer } from "@reins/core/AgentRequest"
 import type { ApprovalPolicy } from "@reins/core/ApprovalPolicy"
 import * as Capabilities from "@reins/core/Capabilities"
-import type { PromptInput } from "@reins/core/Prompt"
-import type { Connection, ConnectOptions, Model, Provider, Submission } from "@reins/core/Provider"
+import * as McpServer from "@reins/core/McpServer"
+import type { Connection, ConnectOptions, Place, Provider, Submission } from "@reins/core/Provider"
 import type { Opened } from "@reins/core/SessionEvent"
 import type { RequestSignal } from "@reins/core/Signal"
 import * as ProcessLease from "@reins/transport/ProcessLease"
@@ -26,17 +26,22 @@ import type * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as askRules from "./internal/askRules.ts"
 import * as attachedServer from "./internal/attachedServer.ts"
+import * as catalogue from "./internal/catalogue.ts"
+import * as conversation from "./internal/conversation.ts"
 import * as conversations from "./internal/conversations.ts"
 import * as cursors from "./internal/cursor.ts"
 import * as history from "./internal/history.ts"
+import * as mcp from "./internal/mcp.ts"
 import type { NormaliserState } from "./internal/normalise.ts"
 import * as normalise from "./internal/normalise.ts"
+import * as parts from "./internal/parts.ts"
 import * as probing from "./internal/probe.ts"
 import * as recent from "./internal/recent.ts"
 import { limits, remember } from "./internal/state.ts"
 import * as snapshot from "./internal/snapshot.ts"
+import * as submitting from "./internal/submitting.ts"
+import * as telling from "./internal/telling.ts"
 import * as OpenCodeBinary from "./OpenCodeBinary.ts"
-import type * as OpenCodeClient from "./OpenCodeClient.ts"
 import type * as Wire from "./OpenCodeSchema.ts"
 import * as OpenCodeServer from "./OpenCodeServer.ts"
 
@@ -101,19 +106,29 @@ export const capabilities: Capabilities.Capabilities = {
   history: true,
   list: true,
   remove: true,
+  fork: true,
+  revert: true,
+  compact: true,
+  images: true,
+  files: true,
+  commands: true,
+  mcpServers: true,
   setModel: true,
   setMode: true,
+  setTitle: true,
   questions: true,
   plan: true,
   subagents: true,
   usage: true,
   cost: true,
-  unasked: ["the todo list of the conversation"]
+  unasked: ["the todo list of the conversation", "shell commands inside of the text of a slash command"]
 }
 
 /** A server that is not ours cannot be made to ask in subagents: their conversations have no rules (1.18.33). */
 const capabilitiesOfOthers: Capabilities.Capabilities = {
   ...capabilities,
+  // They would be added to the directory for everybody.
+  mcpServers: false,
   unasked: [...capabilities.unasked, "all that subagents do, unless the server itself is configured to ask"]
 }
 
@@ -132,12 +147,6 @@ const declined =
 
 /** The answer to a question that the user does not want to answer. */
 const unanswered = "The user does not want to answer this. Go on without the answer."
-
-const defaultModel = (model: string | undefined) => {
-  if (model === undefined) return undefined
-  const slash = model.indexOf("/")
-  return { providerID: model.slice(0, slash), modelID: model.slice(slash + 1) }
-}
 
 const variable = (name: string) => Config.String(name).pipe(Effect.orElseSucceed(() => ""))
 
@@ -162,14 +171,6 @@ const checkModel = (model: string | undefined): Effect.Effect<void, AgentError.A
 /** Ids of messages and parts sort by time; the agent compares ours with its own. */
 const promptKey = (promptId: string, now: number): string =>
   `msg_${((BigInt(now) * 0x1000n) & 0xffffffffffffn).toString(16).padStart(12, "0")}${promptId.slice(-14)}`
-
-const partsOf = (key: string, input: PromptInput): ReadonlyArray<OpenCodeClient.PartInput> =>
-  input.parts.flatMap((part, index): ReadonlyArray<OpenCodeClient.PartInput> => {
-    const id = `prt_${key.slice(4, -2)}${index.toString(36).padStart(2, "0")}`
-    if (part._tag === "Text") return [{ id, type: "text", text: part.text }]
-    if (part._tag === "Mention") return [{ id, type: "agent", name: part.agent }]
-    return []
-  })
 
 /**
  * OpenCode for `Providers.layer`. Its servers are started when the first session needs them, with a password of their
@@ -200,12 +201,19 @@ export const make = (
     // What hosts left behind that were killed, is ended beside the first work of this one.
     if (leases !== undefined) yield* Effect.forkScoped(leases.sweep)
 
+    const sets = mcp.makeSets()
+    const mcpServers = mcp.makeConnector(yield* Effect.scope)
+    const teller = telling.make()
+
     /** The server that a new session would get, by key. */
     const newest = new Map<string, OpenCodeServer.OpenCodeServer>()
     const servers = yield* RcMap.make({
       idleTimeToLive,
       lookup: (key: string) =>
-        (others ?? OpenCodeServer.make(JSON.parse(key) as OpenCodeServer.Options, leases)).pipe(
+        (others ?? Effect.suspend(() => {
+          const { mcp: set, ...plain } = JSON.parse(key) as OpenCodeServer.Options & { readonly mcp?: string }
+          return OpenCodeServer.make({ ...plain, secrets: McpServer.secrets(sets.of(set)) }, leases)
+        })).pipe(
           Effect.provideService(ChildProcessSpawner, spawner),
           Effect.provideService(HttpClient.HttpClient, http),
           Effect.tap((server) =>
@@ -226,13 +234,17 @@ export const make = (
         ...(options.binary === undefined ? undefined : { binary: options.binary })
       }).pipe(Effect.provideService(FileSystem.FileSystem, fs), Effect.provideService(Path.Path, path))
 
-    const keyOf = Effect.fnUntraced(function*(
-      cwd: string,
-      env: Readonly<Record<string, string>> | undefined,
-      ask: askRules.Extra | false
-    ) {
+    const keyOf = Effect.fnUntraced(function*(place: Place, ask: askRules.Extra | false) {
+      const wrong = mcp.problem(place.mcpServers)
+      if (wrong !== undefined) return yield* wrong
       if (url !== undefined) {
-        if (env === undefined || Object.keys(env).length === 0) return url
+        if (Object.keys(place.mcpServers ?? {}).length > 0) {
+          return yield* AgentError.make(
+            new AgentError.Unsupported({ operation: "MCP servers on a server of others", provider: id }),
+            { provider: id }
+          )
+        }
+        if (place.env === undefined || Object.keys(place.env).length === 0) return url
         return yield* AgentError.make(
           new AgentError.InvalidRequest({
             field: "env",
@@ -240,9 +252,10 @@ export const make = (
           })
         )
       }
-      const binary = yield* find(cwd)
-      const merged = { ...options.env, ...env }
-      const key: OpenCodeServer.Options & { readonly build: string } = {
+      const binary = yield* find(place.cwd)
+      const merged = { ...options.env, ...place.env }
+      const set = sets.nameOf(place.mcpServers)
+      const key: OpenCodeServer.Options & { readonly build: string; readonly mcp?: string } = {
         binary: binary.path,
         build: binary.key,
         env: Object.fromEntries(Object.entries(merged).toSorted(([a], [b]) => a < b ? -1 : 1)),
@@ -250,6 +263,7 @@ export const make = (
         ...(options.modelTimeout === undefined
           ? undefined
           : { modelTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.modelTimeout)) }),
+        ...(set === undefined ? undefined : { mcp: set }),
         ask
       }
       return JSON.stringify(key)
@@ -263,20 +277,22 @@ export const make = (
       return { server, discard }
     })
 
+    const here: Place = { cwd: process.cwd() }
+
     /** Asks a server beside all sessions: one that runs, whatever its agents ask about. */
     const beside = <A>(
-      cwd: string,
-      ask: (live: OpenCodeServer.Live) => Effect.Effect<A, AgentError.AgentError>
+      place: Place,
+      ask: (live: OpenCodeServer.Live) => Effect.Effect<A, AgentError.AgentError, Scope.Scope>
     ): Effect.Effect<A, AgentError.AgentError> =>
       Effect.scoped(Effect.gen(function*() {
-        const names = yield* Effect.forEach([askRules.noExtra, false] as const, (ask) => keyOf(cwd, undefined, ask))
+        const names = yield* Effect.forEach([askRules.noExtra, false] as const, (ask) => keyOf(place, ask))
         const { discard, server } = yield* serverFor(names.find((name) => newest.has(name)) ?? names[0])
         return yield* ask(yield* server.live.pipe(Effect.tapError(() => discard)))
       }))
 
     /** A server that answers for the directory of a session, and how its agents are configured there. */
     const prepare = Effect.fnUntraced(function*(session: ConnectOptions, ask: askRules.Extra | false) {
-      const { discard, server } = yield* serverFor(yield* keyOf(session.cwd, session.env, ask))
+      const { discard, server } = yield* serverFor(yield* keyOf(session, ask))
       yield* server.listen(session.report)
       const { client } = yield* server.live.pipe(Effect.tapError(() => discard))
       // A broken configuration leaves the server healthy and every route of the directory failing.
@@ -308,13 +324,31 @@ export const make = (
       }
     })
 
+    /** Asks a server, with the MCP servers that a session would have. */
+    const asked = <A>(
+      place: Place,
+      ask: (client: OpenCodeServer.Live["client"]) => Effect.Effect<A, AgentError.AgentError>
+    ): Effect.Effect<A, AgentError.AgentError> =>
+      beside(place, ({ client }) =>
+        place.mcpServers === undefined ? ask(client) : Effect.andThen(
+          mcpServers.connect({ client, directory: place.cwd, servers: place.mcpServers, report: () => {} }),
+          ask(client)
+        ))
+
     const connect = Effect.fnUntraced(function*(session: ConnectOptions) {
       yield* checkModel(session.model)
       // A server of others is asked by the rules of each conversation alone.
       const asks = url === undefined && !askRules.acceptsAll(session.policy)
       const { client, server } = yield* asks ? asking(session) : prepare(session, false)
-      let model = session.model
-      let mode = session.mode
+      let choice: submitting.Choice = { model: session.model, mode: session.mode, variant: session.variant }
+      if (session.mcpServers !== undefined) {
+        yield* mcpServers.connect({
+          client,
+          directory: session.cwd,
+          servers: session.mcpServers,
+          report: session.report
+        })
+      }
 
       const created = client.createSession({
         ...(session.title === undefined ? undefined : { title: session.title }),
@@ -324,6 +358,7 @@ export const make = (
       let how: Opened = { _tag: "new" }
       let held: Wire.Session
       let children: ReadonlyArray<string> = []
+      let title: string | undefined
       if (session.cursor === undefined) {
         held = yield* created
       } else {
@@ -333,6 +368,7 @@ export const make = (
           how = { _tag: "resumed" }
           held = found.value
           children = (yield* client.children(held.id)).map((child) => child.id)
+          title = held.title
           yield* setRules(client, held, session.policy, url === undefined)
         } else if (session.recreate) {
           held = yield* created
@@ -344,12 +380,34 @@ export const make = (
       const sessionID = held.id
       // The server's own name of it: through a link, or in a conversation begun elsewhere, it is another one than ours.
       const directory = held.directory ?? session.cwd
+      const inUse = (): catalogue.InUse => ({
+        client,
+        directory,
+        sessionID,
+        serverDirectory: url === undefined ? process.cwd() : undefined,
+        ...choice
+      })
+      /** The choice whose variant is known to exist. */
+      let vouched: submitting.Choice | undefined
+      const vouch = Effect.suspend(() => {
+        if (vouched === choice) return Effect.void
+        const checked = choice
+        return Effect.andThen(
+          catalogue.checkVariant(inUse(), checked.variant),
+          Effect.sync(() => {
+            vouched = checked
+          })
+        )
+      })
+      // A stored one that is gone by now must not keep the conversation from being opened: the next prompt says so.
+      if (session.cursor === undefined) yield* vouch
       const before = known.get(sessionID)
       const { lose, signals, state } = yield* server.attach({
         root: sessionID,
         children,
         // Of a subagent alone: to its parent it is the failure of one tool.
         onLoop: (looping) => Effect.ignore(client.abort(looping)),
+        mcpServers: Object.keys(session.mcpServers ?? {}),
         ...(before === undefined ? undefined : { after: before })
       })
       known.delete(sessionID)
@@ -363,6 +421,9 @@ export const make = (
         })
       )
 
+      yield* teller.plan(state, session.report)
+      yield* teller.commands(client, session.cwd, session.report).pipe(Effect.forkScoped)
+      const submitter = submitting.make(client, sessionID, yield* Effect.scope)
       let mustAsk = asks
       const submit = Effect.fnUntraced(function*(submission: Submission) {
         if (mustAsk && !asks && url === undefined && !state.busy) {
@@ -376,19 +437,15 @@ export const make = (
           yield* lose(error)
           return yield* error
         }
-        const chosen = defaultModel(model)
-        yield* client.promptAsync(sessionID, {
-          messageID: submission.key,
-          parts: partsOf(submission.key, submission.input),
-          ...(chosen === undefined ? undefined : { model: chosen }),
-          ...(mode === undefined ? undefined : { agent: mode })
-        })
+        // The model, or what is offered, may have changed since the prompt was taken.
+        if (submission.attempt === 1) yield* Effect.andThen(vouch, catalogue.accepts(inUse(), submission.input))
+        yield* submitter.submit(submission, choice)
       })
 
       const connection: Connection = {
         how,
         cursor: cursors.make(sessionID),
-        signals,
+        signals: teller.title(state, title, session.title, submitter.watch(signals)),
         submit,
         // OpenCode merges a prompt that arrives during a turn into the next step of the loop.
         steer: submit,
@@ -404,22 +461,55 @@ export const make = (
             status: client.sessionStatus(directory),
             recent: recent.read(client, sessionID, request),
             permissions: client.permissions(directory),
-            questions: client.questions(directory)
+            questions: client.questions(directory),
+            todos: client.todos(sessionID).pipe(Effect.orElseSucceed(() => undefined))
           }, { concurrency: "unbounded" }).pipe(
             Effect.bind("childMessages", () => childMessages(client, state)),
             Effect.map(({ recent, ...read }) => snapshot.build(state, { ...read, ...recent, request }))
           ),
         configure: Effect.fnUntraced(function*(change) {
           yield* checkModel(change.model)
-          model = change.model ?? model
-          mode = change.mode ?? mode
+          const next: submitting.Choice = {
+            model: change.model ?? choice.model,
+            mode: change.mode ?? choice.mode,
+            // A variant belongs to its model.
+            variant: change.variant ?? (change.model === undefined ? choice.variant : undefined)
+          }
+          yield* catalogue.checkMode(inUse(), change.mode)
+          yield* catalogue.checkVariant({ ...inUse(), ...next }, change.variant)
+          if (change.title !== undefined) yield* client.updateSession(sessionID, { title: change.title })
+          choice = next
           if (change.policy !== undefined) {
             const found = yield* client.getSession(sessionID)
             if (Option.isSome(found)) yield* setRules(client, found.value, change.policy, url === undefined)
             mustAsk = !askRules.acceptsAll(change.policy)
           }
         }),
-        history: (request) => history.read(client, { id: sessionID, directory: directory }, request)
+        history: (request) => history.read(client, { id: sessionID, directory }, request),
+        accepts: (input) => catalogue.accepts(inUse(), input),
+        fork: (fork) => Effect.map(conversation.fork(client, sessionID, fork), cursors.make),
+        revert: (turn) =>
+          Effect.suspend(() => {
+            state.reverting = true
+            return conversation.revert(client, sessionID, turn)
+          }).pipe(Effect.tapError(() =>
+            Effect.sync(() => {
+              state.reverting = false
+            })
+          )),
+        unrevert: conversation.unrevert(client, sessionID),
+        compact: Effect.gen(function*() {
+          const model = yield* catalogue.modelInUse(inUse())
+          if (model === undefined) {
+            return yield* AgentError.make(
+              new AgentError.InvalidRequest({
+                field: "model",
+                description: "OpenCode summarises with a model that is named, and none is: choose one."
+              })
+            )
+          }
+          yield* client.summarize(sessionID, catalogue.splitModel(model))
+        })
       }
       return connection
     })
@@ -429,31 +519,37 @@ export const make = (
       kind: "opencode",
       capabilities: url === undefined ? capabilities : capabilitiesOfOthers,
       promptKey,
+      prepare: (input, limits) =>
+        parts.prepare(input, limits).pipe(
+          Effect.provideService(FileSystem.FileSystem, fs),
+          Effect.provideService(Path.Path, path)
+        ),
       connect,
       probe: url === undefined
         ? probing.ofBinary({
           find: find(process.cwd()),
           version: (binary) =>
             probing.versionOf(binary, options.env ?? {}).pipe(Effect.provideService(ChildProcessSpawner, spawner)),
-          ask: (use) => beside(process.cwd(), use),
+          ask: (use) => beside(here, use),
           directory: process.cwd(),
           tested: testedVersion
         })
         : probing.ofAddress({
-          ask: (use) => beside(process.cwd(), use),
+          ask: (use) => beside(here, use),
           directory: process.cwd(),
           tested: testedVersion
         }),
-      models: ({ cwd }) =>
-        beside(cwd, ({ client }): Effect.Effect<ReadonlyArray<Model>, AgentError.AgentError> => client.models(cwd)),
+      models: (place) => asked(place, (client) => client.models(place.cwd)),
+      modes: (place) => asked(place, (client) => catalogue.modes(client, place.cwd)),
+      commands: (place) => asked(place, (client) => catalogue.commands(client, place.cwd)),
       conversations: (request) =>
-        beside(request.cwd ?? process.cwd(), ({ client }) => conversations.list(client, request)),
+        beside({ cwd: request.cwd ?? process.cwd() }, ({ client }) => conversations.list(client, request)),
       conversation: ({ cursor, cwd }) =>
         Effect.andThen(
           cursors.decode(cursor),
-          beside(cwd ?? process.cwd(), ({ client }) => conversations.find(client, cursor))
+          beside({ cwd: cwd ?? process.cwd() }, ({ client }) => conversations.find(client, cursor))
         ),
-      removeConversation: ({ cursor, cwd }) => beside(cwd, ({ client }) => conversations.remove(client, cursor))
+      removeConversation: ({ cursor, cwd }) => beside({ cwd }, ({ client }) => conversations.remove(client, cursor))
     }
   })
 })

@@ -9,15 +9,16 @@
  */
 import * as AgentError from "@reins/core/AgentError"
 import type * as Provider from "@reins/core/Provider"
-import * as Redaction from "@reins/core/Redaction"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as errors from "./internal/errors.ts"
+import * as routes from "./internal/routes.ts"
+import * as secretFilter from "./internal/secretFilter.ts"
 import * as Wire from "./OpenCodeSchema.ts"
 
 /**
@@ -33,6 +34,8 @@ export interface Options {
   readonly username?: string
   /** Absent: the server asks for none. */
   readonly password?: Redacted.Redacted<string>
+  /** What no answer may show besides the password. */
+  readonly secrets?: ReadonlyArray<Redacted.Redacted<string>>
   /** From the start of a call to the end of its answer. Default 30 seconds. */
   readonly timeout?: Duration.Input
 }
@@ -100,7 +103,7 @@ export interface PromptBody {
  * @category models
  * @since 0.1.0
  */
-export interface OpenCodeClient {
+export interface OpenCodeClient extends routes.Routes {
   readonly url: string
   /** Ask it only after the server wrote its ready line: a socket opened before is never answered. */
   readonly health: Effect.Effect<Wire.Health, AgentError.AgentError>
@@ -205,6 +208,8 @@ interface Call {
   readonly directory?: string | undefined
   readonly query?: Readonly<Record<string, string>>
   readonly body?: unknown
+  /** Milliseconds, where the call may take longer, or shorter, than others. */
+  readonly timeout?: number
   /** The value where the server fails to write its own answer. */
   readonly unwritable?: unknown
 }
@@ -236,7 +241,7 @@ export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<OpenCodeClient, never, HttpClient.HttpClient> {
   const http = yield* HttpClient.HttpClient
-  const timeout = Duration.fromInputUnsafe(options.timeout ?? Duration.seconds(30))
+  const usual = Duration.fromInputUnsafe(options.timeout ?? Duration.seconds(30))
   const url = options.url.replace(/\/+$/, "")
 
   const authorise = (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest =>
@@ -245,10 +250,10 @@ export const make = Effect.fnUntraced(function*(
       : HttpClientRequest.basicAuth(request, options.username ?? "opencode", options.password)
 
   // Tools inherit the password from the server, and may print it.
-  const withoutSecret = (body: string): string => {
-    const secret = options.password === undefined ? "" : Redacted.value(options.password)
-    return secret === "" ? body : body.replaceAll(secret, Redaction.replacement)
-  }
+  const withoutSecret = secretFilter.make([
+    ...(options.password === undefined ? [] : [options.password]),
+    ...(options.secrets ?? [])
+  ])
 
   const requestOf = (call: Call): HttpClientRequest.HttpClientRequest => {
     let request = authorise(HttpClientRequest.acceptJson(HttpClientRequest.make(call.method)(`${url}${call.path}`)))
@@ -280,6 +285,7 @@ export const make = Effect.fnUntraced(function*(
     )
 
   const exchange = Effect.fnUntraced(function*(call: Call): Effect.fn.Return<Answer, AgentError.AgentError> {
+    const timeout = call.timeout === undefined ? usual : Duration.millis(call.timeout)
     const { body, next, status, type } = yield* http.execute(requestOf(call)).pipe(
       Effect.flatMap((response) =>
         Effect.map(response.text, (body) => ({
@@ -388,6 +394,7 @@ export const make = Effect.fnUntraced(function*(
   const config = (directory?: string) => get({ method: "GET", path: "/config", directory }, Wire.Config)
 
   return {
+    ...routes.make({ get, ofSession }),
     url,
     health: get({ method: "GET", path: "/global/health" }, Wire.Health),
     secondHealth: Effect.asVoid(
@@ -476,6 +483,7 @@ const modelOf = (provider: string, model: Wire.Model, chosen: string | undefined
   const id = `${provider}/${model.id}`
   const contextWindow = model.limit?.context
   const images = model.capabilities?.input?.image
+  const documents = model.capabilities?.input?.pdf
   const variants = Object.keys(model.variants ?? {})
   const { input, output } = model.cost ?? {}
   return {
@@ -484,10 +492,13 @@ const modelOf = (provider: string, model: Wire.Model, chosen: string | undefined
     // The server writes 0 for what it does not know.
     ...(contextWindow === undefined || contextWindow === 0 ? undefined : { contextWindow }),
     ...(images === undefined ? undefined : { images }),
+    ...(documents === undefined ? undefined : { documents }),
     ...(variants.length === 0 ? undefined : { variants }),
     ...(input === undefined || output === undefined || (input === 0 && output === 0)
       ? undefined
       : { price: { input, output, currency: "USD" } }),
-    ...(id === chosen ? { isDefault: true } : undefined)
+    ...(id === chosen ? { isDefault: true } : undefined),
+    // Only what a configured, signed-in provider offers is listed.
+    usable: true
   }
 }

@@ -112,6 +112,9 @@ export const Session = Schema.Struct({
   directory: optional(Schema.String),
   title: optional(Schema.String),
   agent: optional(Schema.String),
+  model: optional(Schema.Struct({ id: Schema.String, providerID: Schema.String })),
+  /** From where on it was taken back; the snapshot is there where files were, too. */
+  revert: optional(Schema.Struct({ messageID: Schema.String, snapshot: optional(Schema.String) })),
   version: optional(Schema.String),
   permission: optional(Schema.Unknown),
   time: optional(Schema.Struct({ created: optional(Schema.Number), updated: optional(Schema.Number) }))
@@ -431,6 +434,7 @@ export type Health = typeof Health.Type
  */
 export const Config = Schema.Struct({
   model: optional(Schema.String),
+  default_agent: optional(Schema.String),
   small_model: optional(Schema.String),
   provider: optional(Loose),
   permission: optional(Schema.Unknown),
@@ -453,7 +457,11 @@ export type Config = typeof Config.Type
 export const Model = Schema.Struct({
   id: Schema.String,
   name: optional(Schema.String),
-  capabilities: optional(Schema.Struct({ input: optional(Schema.Struct({ image: optional(Schema.Boolean) })) })),
+  capabilities: optional(
+    Schema.Struct({
+      input: optional(Schema.Struct({ image: optional(Schema.Boolean), pdf: optional(Schema.Boolean) }))
+    })
+  ),
   cost: optional(Schema.Struct({ input: optional(Schema.Number), output: optional(Schema.Number) })),
   limit: optional(Schema.Struct({ context: optional(Schema.Number) })),
   variants: optional(Loose)

@@ -29,6 +29,7 @@ import { freePort } from "./internal/freePort.ts"
 import * as identify from "./internal/identify.ts"
 import * as modelTimeouts from "./internal/modelTimeouts.ts"
 import type * as normalise from "./internal/normalise.ts"
+import * as secretFilter from "./internal/secretFilter.ts"
 import * as serverLink from "./internal/serverLink.ts"
 import { remember } from "./internal/state.ts"
 import * as OpenCodeClient from "./OpenCodeClient.ts"
@@ -63,6 +64,8 @@ export interface Attach {
   readonly after?: normalise.NormaliserState
   /** Runs when the model of a session of the tree is caught in an endless loop of unfinished answers. */
   readonly onLoop: (session: string) => Effect.Effect<void>
+  /** Names of MCP servers, by which their tools are told from others. */
+  readonly mcpServers?: ReadonlyArray<string>
 }
 
 /**
@@ -111,6 +114,8 @@ export interface Options {
    * accepts everything.
    */
   readonly ask: askRules.Extra | false
+  /** What nothing that the server says may show, besides its password. */
+  readonly secrets?: ReadonlyArray<Redacted.Redacted<string>>
 }
 
 interface Info {
@@ -181,7 +186,8 @@ export const make = Effect.fnUntraced(function*(
   leases?: ProcessLease.Leases
 ): Effect.fn.Return<OpenCodeServer, never, Scope.Scope | ChildProcessSpawner | HttpClient.HttpClient> {
   const secret = yield* password
-  const redactor = Redaction.make({ values: [secret] })
+  const secrets = [secret, ...(options.secrets ?? [])]
+  const redactor = Redaction.make({ values: secrets })
   const listeners = new Set<(signal: Signal) => void>()
   // What was told lately, and how far each session has heard it: a session whose connection broke before the exit of the
   // process was seen hears of it, with the last output, when it listens again.
@@ -208,18 +214,19 @@ export const make = Effect.fnUntraced(function*(
   const data = options.env["XDG_DATA_HOME"] ?? (yield* variable("XDG_DATA_HOME"))
   const dataDirectory = data !== "" ? data : `${options.env["HOME"] ?? (yield* variable("HOME"))}/.local/share`
 
-  // Tools inherit the server's environment (measured on 1.18.33), so what they print may hold the password. It is
-  // hexadecimal, and so the same inside of JSON.
-  const word = Redacted.value(secret)
+  // Tools inherit the server's environment (measured on 1.18.33), so what they print may hold the password.
+  const clean = secretFilter.make(secrets)
   const withoutSecret = (events: ReadonlyArray<string>): ReadonlyArray<string> =>
-    events.some((data) => data.includes(word))
-      ? events.map((data) => data.replaceAll(word, Redaction.replacement))
-      : events
+    events.some((data) => clean(data) !== data) ? events.map(clean) : events
 
   /** Succeeds with the error where asking again would not help: something answers, but it is not this protocol. */
   const probe = (url: string) =>
     Effect.gen(function*() {
-      const client = yield* OpenCodeClient.make({ url, password: secret })
+      const client = yield* OpenCodeClient.make({
+        url,
+        password: secret,
+        ...(options.secrets === undefined ? undefined : { secrets: options.secrets })
+      })
       const health = yield* Effect.result(identify.identify(client))
       if (Result.isSuccess(health)) return Result.succeed<Info>({ url, client, version: health.success })
       return foreign.has(health.failure.reason._tag) ? Result.fail(health.failure) : yield* health.failure

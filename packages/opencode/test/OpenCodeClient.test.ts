@@ -284,8 +284,16 @@ describe("OpenCodeClient", () => {
         }
       })
       assert.deepStrictEqual(yield* client.models("/p"), [
-        { id: "fake/one", name: "One", contextWindow: 100_000, images: false, variants: ["high"], isDefault: true },
-        { id: "fake/two", name: "two", price: { input: 1, output: 2, currency: "USD" } }
+        {
+          id: "fake/one",
+          name: "One",
+          contextWindow: 100_000,
+          images: false,
+          variants: ["high"],
+          isDefault: true,
+          usable: true
+        },
+        { id: "fake/two", name: "two", price: { input: 1, output: 2, currency: "USD" }, usable: true }
       ])
     }))
 })

@@ -9,6 +9,7 @@ import type * as Policy from "@reins/core/ApprovalPolicy"
 import type * as CapabilitiesOf from "@reins/core/Capabilities"
 import type * as ConversationOf from "@reins/core/Conversation"
 import type * as History from "@reins/core/History"
+import type * as Catalogue from "@reins/core/Catalogue"
 import type { ItemId, PromptId, RequestId, SessionId, TurnId } from "@reins/core/Ids"
 import type * as ItemOf from "@reins/core/Item"
 import type * as Prompt from "@reins/core/Prompt"
@@ -171,12 +172,52 @@ export type Probe = Plain<Provider.Probe>
 export type Capabilities = Plain<CapabilitiesOf.Capabilities>
 
 /**
- * A model that a provider offers. Figures that are unknown are absent.
+ * A model that a provider offers. Figures that are unknown are absent; prices are for a million tokens.
  *
  * @category models
  * @since 0.1.0
  */
 export type ProviderModel = Plain<Provider.Model>
+
+/**
+ * A way in which the agent can work; subagents that a prompt can mention are among them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ProviderMode = Plain<Catalogue.Mode>
+
+/**
+ * A slash command or skill. `runs`: shell commands that its text holds, about which nobody is asked.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ProviderCommand = Plain<Catalogue.Command>
+
+/**
+ * An MCP server that a session brings along: a program that the agent starts, or a URL. `headers`, and `env` from six
+ * characters on, are shown in no event, error or log line. `startTimeout` is in milliseconds, default 10,000.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type McpServer =
+  | {
+    /** The program and its arguments; no shell reads them. */
+    readonly command: readonly [string, ...Array<string>]
+    readonly env?: Readonly<Record<string, string>>
+    /** Where it runs; default: the session's directory. */
+    readonly cwd?: string
+    readonly startTimeout?: number
+    readonly enabled?: boolean
+  }
+  | {
+    readonly url: string
+    readonly headers?: Readonly<Record<string, string>>
+    readonly startTimeout?: number
+    readonly enabled?: boolean
+  }
 
 /**
  * What the agent asks of its host. `openedAt` is epoch milliseconds.

@@ -10,7 +10,10 @@ import type {
   Approvals,
   ConversationPage,
   DurableEvent,
+  McpServer,
   Probe,
+  ProviderCommand,
+  ProviderMode,
   ProviderModel,
   SessionFilter,
   SessionPage
@@ -108,6 +111,10 @@ export interface Limits {
   readonly concurrentStarts?: number
   /** Prompts that may wait in a session: 1,000. */
   readonly queue?: number
+  /** Largest image or file of a prompt in bytes: 20 MiB. */
+  readonly attachment?: number
+  /** Bytes of images and files that wait in one session: 64 MiB. */
+  readonly attachments?: number
   /** A prompt acknowledged by the agent: 30,000. */
   readonly acknowledge?: number
   /** Any other call to the agent: 30,000. */
@@ -156,6 +163,13 @@ export interface OpenOptions {
   readonly title?: string
   readonly model?: string
   readonly mode?: string
+  /** A variant of the model, as `models` lists them. */
+  readonly variant?: string
+  /**
+   * MCP servers whose tools the agent gets, by name. They are not stored: whoever opens a stored session again gives them
+   * again. One that fails or hangs is told by a `Notice`.
+   */
+  readonly mcpServers?: Readonly<Record<string, McpServer>>
   /** Environment variables for the agent; a differing environment means a server of its own. */
   readonly env?: Readonly<Record<string, string>>
   readonly approvals?: Approvals
@@ -177,6 +191,19 @@ export interface AdoptOptions extends Omit<OpenOptions, "id"> {
   readonly cursor: unknown
   /** Default: the directory that the conversation works in. */
   readonly cwd?: string
+}
+
+/**
+ * Where models, modes and commands are asked for.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Place {
+  /** Absolute path. */
+  readonly cwd: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly mcpServers?: Readonly<Record<string, McpServer>>
 }
 
 /**
@@ -217,8 +244,12 @@ export interface Reins {
   readonly remove: (id: string, options?: { readonly provider?: boolean }) => Promise<void>
   /** Looks whether an agent can be used, without a turn; it may start its server. Rejects only for an unknown name. */
   readonly probe: (provider: string) => Promise<Probe>
-  /** The models that a provider offers in a directory; it may start the agent's server for that. */
-  readonly models: (provider: string, options: { readonly cwd: string }) => Promise<ReadonlyArray<ProviderModel>>
+  /** The models that a provider offers in a place; it may start the agent's server for that. */
+  readonly models: (provider: string, place: Place) => Promise<ReadonlyArray<ProviderModel>>
+  /** The modes that a provider offers, and the subagents that a prompt can mention; none where it has none. */
+  readonly modes: (provider: string, place: Place) => Promise<ReadonlyArray<ProviderMode>>
+  /** The slash commands and skills that a provider offers; none where it has none. */
+  readonly commands: (provider: string, place: Place) => Promise<ReadonlyArray<ProviderCommand>>
   /** Resolves when nothing is queued, running or on its way in any session. */
   readonly quiescent: () => Promise<void>
   /**

@@ -15,7 +15,8 @@ import type {
   Receipt,
   SessionEntry,
   SessionState,
-  SessionView
+  SessionView,
+  TurnOutcome
 } from "./Model.ts"
 
 /**
@@ -94,7 +95,10 @@ export interface ReinsSession {
    * `limit` is the number of turns, 20 by default and 200 at the most.
    */
   readonly history: (options?: { readonly before?: string; readonly limit?: number }) => Promise<HistoryPage>
-  /** Takes a prompt at once; it waits in the queue while a turn runs. */
+  /**
+   * Takes a prompt; it waits in the queue while a turn runs. Rejects with `Unsupported` where agent or model cannot take a
+   * part of it, and with `InvalidRequest` where a part is wrong: a file that is missing or too large, an unknown command.
+   */
   readonly prompt: (input: string | PromptInput, options?: PromptOptions) => Promise<PromptHandle>
   /** Takes a queued prompt back. `false`: it was not queued any more. */
   readonly withdraw: (promptId: string) => Promise<boolean>
@@ -112,12 +116,28 @@ export interface ReinsSession {
   readonly onRequest: (
     handler: (request: AgentRequest) => Answer | undefined | Promise<Answer | undefined>
   ) => () => void
-  /** Changes what later turns use. */
+  /** Changes what later turns use, or the title. A new model without a `variant` has the model's own default. */
   readonly configure: (options: {
     readonly model?: string
     readonly mode?: string
+    readonly variant?: string
+    readonly title?: string
     readonly approvals?: Approvals
   }) => Promise<void>
+  /**
+   * Makes a session of its own that goes on with a copy of the conversation: up to the turn `at` and with it, default all
+   * turns that have settled. This one is left as it is.
+   */
+  readonly fork: (options?: { readonly at?: string; readonly title?: string }) => Promise<ReinsSession>
+  /**
+   * Takes a turn and all behind it back: the model does not see them any more. `files` says whether the agent took back
+   * what these turns had changed in files, too. Rejects with `SessionBusy` while a turn runs.
+   */
+  readonly revert: (options: { readonly beforeTurn: string }) => Promise<{ readonly files: "restored" | "kept" }>
+  /** Undoes the last `revert`, until the next prompt. Rejects with `InvalidRequest` when there is nothing to undo. */
+  readonly unrevert: () => Promise<void>
+  /** Has the agent replace the conversation by its summary, and waits until that turn has settled. */
+  readonly compact: () => Promise<TurnOutcome>
   /** Resolves when nothing is queued, running or on its way. */
   readonly quiescent: () => Promise<void>
   /** Stops the turn, gives queued prompts back and ends the session within 5 seconds. From anywhere, any number of times. */

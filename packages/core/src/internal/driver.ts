@@ -15,7 +15,7 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as AgentError from "../AgentError.ts"
 import * as EventLog from "../EventLog.ts"
 import type { PromptId, TurnId } from "../Ids.ts"
-import type { Receipt } from "../Prompt.ts"
+import type { PromptInput, Receipt } from "../Prompt.ts"
 import type { Connection } from "../Provider.ts"
 import type { SessionState } from "../Session.ts"
 import type { DurableEvent } from "../SessionEvent.ts"
@@ -38,6 +38,10 @@ export interface CallLimits {
 export interface PromptWaiter {
   readonly receipt: Deferred.Deferred<Receipt>
   readonly outcome: Deferred.Deferred<PromptOutcome>
+  /** With the bytes of its images and files, which the engine does not hold. */
+  readonly input: PromptInput
+  /** Bytes of its images and files. */
+  readonly attached: number
   /** The seq of the event that told the outcome. */
   toldAt: number | undefined
 }
@@ -290,7 +294,12 @@ export const make = (options: {
         case "submit": {
           const { prompt, steer } = command
           const attempt = prompt.attempts
-          const submission = { promptId: prompt.id, key: prompt.key ?? prompt.id, input: prompt.input, attempt }
+          const submission = {
+            promptId: prompt.id,
+            key: prompt.key ?? prompt.id,
+            input: waiters.get(prompt.id)?.input ?? prompt.input,
+            attempt
+          }
           run(
             call(
               (connection) =>

@@ -13,12 +13,14 @@ import type { ApprovalPolicy } from "../ApprovalPolicy.ts"
 import type { Binding, BindingStore } from "../BindingStore.ts"
 import * as EventLog from "../EventLog.ts"
 import { PromptId } from "../Ids.ts"
-import type { SessionId } from "../Ids.ts"
+import type { SessionId, TurnId } from "../Ids.ts"
+import type { McpServers } from "../McpServer.ts"
 import type { Receipt } from "../Prompt.ts"
 import * as Prompt from "../Prompt.ts"
-import type { Connection, ProviderInstance } from "../Provider.ts"
+import * as PromptFiles from "../PromptFiles.ts"
+import type { Connection, ProviderInstance, Settings } from "../Provider.ts"
 import type { PromptHandle, Session } from "../Session.ts"
-import type { DurableEvent, Lagged, SessionEvent } from "../SessionEvent.ts"
+import type { DurableEvent, Lagged, Opened, SessionEvent } from "../SessionEvent.ts"
 import type { PromptOutcome } from "../Turn.ts"
 import * as connectionLoop from "./connectionLoop.ts"
 import * as driverModule from "./driver.ts"
@@ -26,6 +28,8 @@ import type { CallLimits } from "./driver.ts"
 import type { EngineLimits } from "./engine/state.ts"
 import * as engine from "./engine/state.ts"
 import * as identifier from "./identifier.ts"
+import * as promptIntake from "./promptIntake.ts"
+import * as rewriting from "./rewriting.ts"
 import * as sessionHistory from "./sessionHistory.ts"
 import * as sessionView from "./sessionView.ts"
 import * as toldTurns from "./toldTurns.ts"
@@ -37,18 +41,32 @@ export interface SessionOptions {
   readonly title?: string
   readonly model?: string
   readonly mode?: string
+  readonly variant?: string
+  readonly mcpServers?: McpServers
   readonly env?: Readonly<Record<string, string>>
   readonly policy: ApprovalPolicy
   readonly limits: EngineLimits
   readonly calls: CallLimits
+  readonly attachments: promptIntake.AttachmentLimits
   readonly expiresAfter?: number
   /** What is known of the session from before. */
   readonly binding?: Binding
   /** Whether a conversation that the agent does not have may be begun anew at the opening. */
   readonly recreate: boolean
+  /** From which session its conversation was copied a moment ago. */
+  readonly forked?: Extract<Opened, { readonly _tag: "forked" }>
+  /** Opens a session with a copy of this one's conversation. */
+  readonly onFork: (seed: ForkSeed) => Effect.Effect<Session, AgentError.AgentError>
   readonly store: BindingStore["Service"]
   readonly realPath?: (path: string) => string | undefined
   readonly onProgress?: (event: DurableEvent) => void
+}
+
+/** What a fork takes along. */
+export interface ForkSeed {
+  readonly cursor: Json
+  readonly at: TurnId | undefined
+  readonly settings: Settings
 }
 
 /** Beyond the engine's own limit, for the last call to the agent and the release of the connection. */
@@ -89,6 +107,8 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     let cursor: Json | undefined = options.binding?.cursor
     let model = options.model ?? options.binding?.model
     let mode = options.mode ?? options.binding?.mode
+    // A variant belongs to its model.
+    let variant = options.variant ?? (options.model === undefined ? options.binding?.variant : undefined)
     let title = options.title ?? options.binding?.title
     let started = options.binding?.started ?? false
     let lastOutcome = options.binding?.lastOutcome
@@ -109,6 +129,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       ...(cursor === undefined ? undefined : { cursor }),
       ...(model === undefined ? undefined : { model }),
       ...(mode === undefined ? undefined : { mode }),
+      ...(variant === undefined ? undefined : { variant }),
       ...(title === undefined ? undefined : { title }),
       ...(lastOutcome === undefined ? undefined : { lastOutcome }),
       ...turnsOf(told)
@@ -153,18 +174,25 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     /** What the connection was made with may have changed meanwhile; a provider without `configure` hears at the next. */
     const catchUp = (
       connection: Connection,
-      used: { readonly model: string | undefined; readonly mode: string | undefined; readonly policy: ApprovalPolicy }
+      used: {
+        readonly model: string | undefined
+        readonly mode: string | undefined
+        readonly variant: string | undefined
+        readonly policy: ApprovalPolicy
+      }
     ): Effect.Effect<void, AgentError.AgentError> =>
       Effect.suspend(() => {
-        const now = { model, mode, policy: S.policy }
+        const now = { model, mode, variant, policy: S.policy }
         if (connection.configure === undefined) return Effect.void
-        if (now.model === used.model && now.mode === used.mode && now.policy === used.policy) return Effect.void
+        const sameModel = now.model === used.model && now.variant === used.variant
+        if (sameModel && now.mode === used.mode && now.policy === used.policy) return Effect.void
         return Effect.andThen(
           driver.callOn(
             connection,
             (connection) =>
               connection.configure?.({
-                ...(now.model === used.model || now.model === undefined ? undefined : { model: now.model }),
+                ...(sameModel || now.model === undefined ? undefined : { model: now.model }),
+                ...(sameModel || now.variant === undefined ? undefined : { variant: now.variant }),
                 ...(now.mode === used.mode || now.mode === undefined ? undefined : { mode: now.mode }),
                 ...(now.policy === used.policy ? undefined : { policy: now.policy })
               }) ?? Effect.void,
@@ -176,7 +204,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       })
 
     const connect = Effect.suspend(() => {
-      const used = { model, mode, policy: S.policy }
+      const used = { model, mode, variant, policy: S.policy }
       return provider.connect({
         sessionId: options.id,
         cwd: options.cwd,
@@ -187,12 +215,28 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
         ...(title === undefined ? undefined : { title }),
         ...(model === undefined ? undefined : { model }),
         ...(mode === undefined ? undefined : { mode }),
+        ...(variant === undefined ? undefined : { variant }),
+        ...(options.mcpServers === undefined ? undefined : { mcpServers: options.mcpServers }),
         ...(options.env === undefined ? undefined : { env: options.env })
       }).pipe(Effect.tap((connection) => {
         cursor = connection.cursor
         return catchUp(connection, used)
       }))
     })
+
+    /** A title that was given for a conversation that exists is set there; a new one is made with it. */
+    const retitle = (connection: Connection): Effect.Effect<void, AgentError.AgentError> => {
+      const wanted = options.title
+      if (wanted === undefined || wanted === options.binding?.title || connection.how._tag !== "resumed") {
+        return Effect.void
+      }
+      return driver.callOn(
+        connection,
+        (connection) => connection.configure?.({ title: wanted }) ?? Effect.void,
+        options.calls.call,
+        "a new title"
+      )
+    }
 
     const loop = yield* connectionLoop.run({
       driver,
@@ -201,12 +245,15 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       connect,
       // The binding is stored before the session reports ready: a session that cannot be resumed is not opened.
       onFirst: (connection) =>
-        Effect.andThen(
-          Effect.sync(() => {
+        retitle(connection).pipe(
+          Effect.andThen(Effect.sync(() => {
             if (connection.how._tag === "recreated") told.restart()
-            driver.dispatch([{ _tag: "opened", how: connection.how }])
-          }),
-          save
+            driver.dispatch([{
+              _tag: "opened",
+              how: connection.how._tag === "resumed" && options.forked !== undefined ? options.forked : connection.how
+            }])
+          })),
+          Effect.andThen(save)
         ),
       onRecreated: (connection) =>
         Effect.sync(() => {
@@ -272,20 +319,37 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     let attached = 0
     const events: Session["events"] = (read) => EventLog.read(driver.log, read)
 
+    const isOver = () => S.phase === "closing" || S.phase === "closed"
+    // One after another: a prompt whose files are being read is not overtaken by the one behind it.
+    const ordering = yield* Semaphore.make(1)
+    const intake = {
+      provider,
+      cwd: options.cwd,
+      driver,
+      calls: options.calls,
+      limits: options.attachments
+    }
+
     const prompt = (input: string | Prompt.PromptInput, how?: { readonly delivery?: Prompt.Delivery }) =>
       Effect.gen(function*() {
-        const value = Prompt.fromInput(input)
-        const refused = refuses(provider, value)
+        if (isOver()) return yield* closedError
+        const { attached, input: value } = yield* promptIntake.take(intake, Prompt.fromInput(input)).pipe(
+          Effect.mapError((error) => AgentError.withContext(error, context))
+        )
         const id = PromptId.make(yield* identifier.next("prm"))
         const receipt = yield* Deferred.make<Receipt>()
         const outcome = yield* Deferred.make<PromptOutcome>()
         // From here to the dispatch nothing else runs: what is accepted reaches an engine that still answers.
-        if (S.phase === "closing" || S.phase === "closed") return yield* closedError
-        if (refused !== undefined) return yield* AgentError.make(refused, context)
-        const waiter: driverModule.PromptWaiter = { receipt, outcome, toldAt: undefined }
+        if (isOver()) return yield* closedError
+        const waiter: driverModule.PromptWaiter = { receipt, outcome, input: value, attached, toldAt: undefined }
         driver.waiters.set(id, waiter)
         const after = S.seq
-        driver.dispatch([{ _tag: "prompt", id, input: value, delivery: how?.delivery ?? "queue" }])
+        driver.dispatch([{
+          _tag: "prompt",
+          id,
+          input: PromptFiles.withoutData(value),
+          delivery: how?.delivery ?? "queue"
+        }])
         Latch.openUnsafe(demand)
         const handle: PromptHandle = {
           id,
@@ -294,7 +358,16 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
           events: Stream.takeUntil(events({ after }), (event) => isPast(event, waiter.toldAt))
         }
         return handle
-      })
+      }).pipe(ordering.withPermit)
+
+    const { compact, copy, revert, unrevert } = rewriting.make({
+      driver,
+      provider,
+      calls: options.calls,
+      context,
+      ordering,
+      closed: closedError
+    })
 
     const session: Session = {
       id: options.id,
@@ -367,7 +440,22 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
           if (change.mode !== undefined && !provider.capabilities.setMode) {
             return yield* unsupported(provider.id, "changing the mode")
           }
+          if (change.variant !== undefined && !provider.capabilities.setModel) {
+            return yield* unsupported(provider.id, "choosing a variant of the model")
+          }
+          if (change.title !== undefined && !provider.capabilities.setTitle) {
+            return yield* unsupported(provider.id, "setting a title")
+          }
           const connection = driver.connection
+          if (change.title !== undefined && connection === undefined) {
+            return yield* AgentError.make(
+              new AgentError.ConnectionLost({
+                target: provider.id,
+                description: "A title is kept by the agent, and there is no connection to it."
+              }),
+              context
+            )
+          }
           if (connection?.configure !== undefined) {
             yield* driver.callOn(
               connection,
@@ -377,16 +465,34 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
             )
           }
           if (change.policy !== undefined) driver.dispatch([{ _tag: "policy", policy: change.policy }])
-          if (change.model !== undefined || change.mode !== undefined) {
+          if (change.model !== undefined || change.mode !== undefined || change.variant !== undefined) {
+            if (change.model !== undefined || change.variant !== undefined) variant = change.variant
             model = change.model ?? model
             mode = change.mode ?? mode
             driver.dispatch([{
               _tag: "configured",
               ...(change.model === undefined ? undefined : { model: change.model }),
-              ...(change.mode === undefined ? undefined : { mode: change.mode })
+              ...(change.mode === undefined ? undefined : { mode: change.mode }),
+              ...(change.variant === undefined ? undefined : { variant: change.variant })
             }])
           }
         }),
+      fork: (fork) =>
+        Effect.flatMap(copy(fork?.at), (cursor) =>
+          options.onFork({
+            cursor,
+            at: fork?.at,
+            settings: {
+              policy: S.policy,
+              ...(model === undefined ? undefined : { model }),
+              ...(mode === undefined ? undefined : { mode }),
+              ...(variant === undefined ? undefined : { variant }),
+              ...(fork?.title === undefined ? undefined : { title: fork.title })
+            }
+          })),
+      revert,
+      unrevert,
+      compact,
       attach: (attach) =>
         attach?.answers === false ? Effect.void : Effect.acquireRelease(
           Effect.sync(() => driver.dispatch([{ _tag: "attached", count: ++attached }])),
@@ -402,30 +508,6 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
 const turnsOf = (told: toldTurns.ToldTurns): { readonly turns?: ReadonlyArray<string> } => {
   const turns = told.keys()
   return turns === undefined ? {} : { turns }
-}
-
-const refuses = (
-  provider: ProviderInstance,
-  input: Prompt.PromptInput
-): AgentError.Unsupported | AgentError.InvalidRequest | undefined => {
-  if (input.parts.length === 0 || input.parts.every((part) => part._tag === "Text" && part.text.trim() === "")) {
-    return new AgentError.InvalidRequest({ field: "prompt", description: "The prompt is empty." })
-  }
-  for (const part of input.parts) {
-    if (part._tag === "Image" && !provider.capabilities.images) {
-      return new AgentError.Unsupported({ operation: "an image in a prompt", provider: provider.id })
-    }
-    if (part._tag === "File" && !provider.capabilities.files) {
-      return new AgentError.Unsupported({ operation: "a file in a prompt", provider: provider.id })
-    }
-    if (part._tag === "Mention" && !provider.capabilities.subagents) {
-      return new AgentError.Unsupported({ operation: "calling a subagent by name", provider: provider.id })
-    }
-    if (part._tag === "Command") {
-      return new AgentError.Unsupported({ operation: "a slash command in a prompt", provider: provider.id })
-    }
-  }
-  return undefined
 }
 
 /** Whether a reader of events has come to the one with this `seq`, or past it. */

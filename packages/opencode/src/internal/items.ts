@@ -95,7 +95,7 @@ export const ofTool = (
   const error = invalid ? text(state.input?.["error"]) ?? text(state.output) : text(state.error)
   return {
     item: {
-      ...contentOf(record.tool, input, state.metadata ?? {}, output ?? "", agentPath),
+      ...contentOf(record, input, state.metadata ?? {}, output ?? "", agentPath),
       ...(title === undefined ? undefined : { title }),
       ...(error === undefined ? undefined : { error })
     },
@@ -105,7 +105,7 @@ export const ofTool = (
 }
 
 const contentOf = (
-  tool: string,
+  { server, tool }: PartRecord,
   input: Loose,
   metadata: Loose,
   output: string,
@@ -147,7 +147,13 @@ const contentOf = (
     }
     default:
       // The input was parsed from JSON, so it is JSON.
-      return { _tag: "toolCall", tool, input: input as Schema.Json, output }
+      return {
+        _tag: "toolCall",
+        tool,
+        input: input as Schema.Json,
+        output,
+        ...(server === undefined ? undefined : { server })
+      }
   }
 }
 

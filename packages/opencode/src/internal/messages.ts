@@ -251,13 +251,15 @@ const partRecord = (
   kind: PartRecord["kind"],
   part: { readonly sessionID: string; readonly messageID: string },
   tool: string,
-  final: boolean
+  final: boolean,
+  server?: string
 ): PartRecord => ({
   id,
   kind,
   sessionId: part.sessionID,
   messageId: part.messageID,
   tool,
+  server,
   open: !final,
   final,
   voided: false,
@@ -276,7 +278,7 @@ export const toolRecord = (state: NormaliserState, part: Wire.ToolPart): PartRec
     remember(
       state.parts,
       part.id,
-      partRecord(part.id, "tool", part, nameOf(part), false),
+      partRecord(part.id, "tool", part, nameOf(part), false, serverOf(state, nameOf(part))),
       limits.parts
     )
   if (part.callID !== undefined) {
@@ -289,6 +291,10 @@ export const toolRecord = (state: NormaliserState, part: Wire.ToolPart): PartRec
   }
   return record
 }
+
+/** OpenCode puts the server's name before the names of its tools. The longest that fits is meant. */
+const serverOf = (state: NormaliserState, tool: string): string | undefined =>
+  state.mcpServers.filter((name) => tool.startsWith(`${name}_`)).toSorted((a, b) => b.length - a.length)[0]
 
 const nameOf = (part: Wire.ToolPart): string => {
   const asked = part.state.input?.["tool"]
@@ -370,6 +376,7 @@ export const tellPlan = (
   const entries = items.planOf(todos)
   if (entries === undefined) return
   const key = JSON.stringify([sessionId, entries])
+  state.planSeen = true
   if (key === state.plan) return
   state.plan = key
   out.push({

@@ -153,6 +153,7 @@ const onStatus = (
     case "busy": {
       if (child === undefined) {
         state.busy = true
+        state.reverting = false
         state.lastError = undefined
       } else messages.startChild(state, child, event, out)
       out.push({ _tag: "turnBusy", ...context, ...native })
@@ -227,13 +228,16 @@ const onError = (
 /** Titles that the server gives until it knows a better one. */
 const placeholder = /^(?:New|Child) session - \d{4}-/
 
+/** Whether nobody has given a title yet. */
+export const isPlaceholder = (title: string): boolean => placeholder.test(title)
+
 const onSession = (state: NormaliserState, session: Wire.Session, event: WireEvent, out: Array<Signal>): void => {
   if (session.id !== state.sessionId) {
     const child = adopt(state, session)
     if (child !== undefined && event.type === "session.created") messages.startChild(state, child, event, out)
     return
   }
-  if (session.title === undefined || session.title === state.title || placeholder.test(session.title)) return
+  if (session.title === undefined || session.title === state.title || isPlaceholder(session.title)) return
   state.title = session.title
   out.push({ _tag: "info", title: session.title, ...nativeOf(state, event, { session: session.id }) })
 }
@@ -292,7 +296,7 @@ const onPart = (state: NormaliserState, event: WireEvent, out: Array<Signal>): v
 }
 
 /** Frames of a session that say nothing new. */
-const silent = new Set(["session.idle", "server.connected", "server.heartbeat", "sync"])
+const silent = new Set(["command.executed", "session.idle", "server.connected", "server.heartbeat", "sync"])
 
 /**
  * Feeds one event of the session or of one of its subagents. What it means is appended to `out`; text that goes on with
@@ -347,7 +351,7 @@ const dispatch = (state: NormaliserState, id: string, event: WireEvent, out: Arr
     }
     case "session.diff": {
       const value = take(event, decode.diff(event.properties), out)
-      if (value === undefined || id !== state.sessionId) return
+      if (value === undefined || id !== state.sessionId || state.reverting) return
       const files = items.diffOf(value.diff)
       const key = JSON.stringify(files)
       // It stays empty while the diffs of the messages grow (measured on 1.18.33), and takes nothing back.

@@ -103,7 +103,7 @@ export const make = Effect.fnUntraced(function*(options: {
         orElse: () => Effect.fail(lost("The event stream of the server could not be connected in time."))
       })
     ),
-    attach: ({ after, children, onLoop, root }) =>
+    attach: ({ after, children, mcpServers, onLoop, root }) =>
       Effect.acquireRelease(
         Effect.gen(function*() {
           if (live === undefined) return yield* lost("The event stream was lost while the session connected.")
@@ -111,7 +111,11 @@ export const make = Effect.fnUntraced(function*(options: {
           const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(routerModule.routeLimit)
           const route: Route = {
             root,
-            state: normalise.make({ sessionId: root, ...(after === undefined ? undefined : { after }) }),
+            state: normalise.make({
+              sessionId: root,
+              ...(after === undefined ? undefined : { after }),
+              ...(mcpServers === undefined ? undefined : { mcpServers })
+            }),
             queue,
             looping: new Set(),
             onLoop: (session) => {

@@ -21,6 +21,8 @@ export interface Read {
   readonly permissions: ReadonlyArray<Wire.Permission> | "unreadable"
   readonly questions: ReadonlyArray<Wire.Question>
   readonly request: SnapshotRequest
+  /** `GET /session/:id/todo`, where it was asked. */
+  readonly todos?: unknown
   /** `GET /session/:id/children`, where it was asked. */
   readonly children?: ReadonlyArray<Wire.Session>
   /** The messages of subagents' sessions by their id, where they were asked. */
@@ -341,6 +343,7 @@ export const signalsOf = (
   for (const entry of entries) tell(telling, entry, { turn: entry.turn })
   return telling.out
 }
+const isEmpty = (todos: unknown): boolean => Array.isArray(todos) && todos.length === 0
 
 /** Judges what was read. */
 export const build = (state: NormaliserState, read: Read): Snapshot => {
@@ -370,6 +373,10 @@ export const build = (state: NormaliserState, read: Read): Snapshot => {
     if (request.after === undefined || Object.hasOwn(turns, entry.turn)) continue
     const verdict = verdictOf(state, entry.turn, entries, busy)
     if (verdict !== undefined) turns[entry.turn] = verdict
+  }
+  // The stream's own word is newer than what was read, or the same.
+  if (read.todos !== undefined && !state.planSeen && !(state.plan === "" && isEmpty(read.todos))) {
+    messages.tellPlan(state, read.todos, state.sessionId, undefined, undefined, telling.out)
   }
   return {
     activity: busy ? "busy" : "idle",

@@ -27,6 +27,8 @@ export interface PartRecord {
   readonly messageId: string
   /** The tool's name at first sight: `invalid` later is a fate, not a name. */
   readonly tool: string
+  /** The MCP server that the tool belongs to. */
+  readonly server: string | undefined
   /** It may grow. */
   open: boolean
   /** Its end was told. */
@@ -64,6 +66,8 @@ export interface WireEvent {
 export interface NormaliserState {
   readonly sessionId: string
   readonly raw: boolean
+  /** MCP servers whose tools are told from others by their names. */
+  readonly mcpServers: ReadonlyArray<string>
   readonly children: Map<string, ChildRecord>
   readonly messages: Map<string, MessageRecord>
   readonly parts: Map<string, PartRecord>
@@ -87,7 +91,12 @@ export interface NormaliserState {
   readonly loops: Map<string, number>
   title: string | undefined
   diff: string
+  /** The list of work that was told last, also on an earlier connection of the same session. */
   plan: string
+  /** The list of work was told on this connection: what a snapshot reads of it may be older. */
+  planSeen: boolean
+  /** Turns are being taken back: the diffs told of that are those of what is gone. */
+  reverting: boolean
   /** The words of the last `session.error` since the session was seen to work. */
   lastError: string | undefined
 }
@@ -108,11 +117,13 @@ export const limits = {
 export const make = (options: {
   readonly sessionId: string
   readonly raw?: boolean
+  readonly mcpServers?: ReadonlyArray<string>
   /** The state of the connection before this one: the asks that it knew are still open until told otherwise. */
   readonly after?: NormaliserState
 }): NormaliserState => ({
   sessionId: options.sessionId,
   raw: options.raw === true,
+  mcpServers: options.mcpServers ?? [],
   children: new Map(),
   messages: new Map(),
   parts: new Map(),
@@ -129,6 +140,8 @@ export const make = (options: {
   title: undefined,
   diff: "[]",
   plan: "",
+  planSeen: false,
+  reverting: false,
   lastError: undefined
 })
 

@@ -4,7 +4,9 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import type { AgentError } from "@reins/core/AgentError"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as BindingStore from "@reins/core/BindingStore"
+import * as Catalogue from "@reins/core/Catalogue"
 import type { SessionId } from "@reins/core/Ids"
+import type { Place as CorePlace, ProviderInstance } from "@reins/core/Provider"
 import * as Providers from "@reins/core/Providers"
 import type * as Core from "@reins/core/Session"
 import type * as CoreEvent from "@reins/core/SessionEvent"
@@ -14,7 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Schema from "effect/Schema"
-import type { AdoptOptions, OpenOptions, Reins, ReinsOptions } from "../Reins.ts"
+import type { AdoptOptions, OpenOptions, Place, Reins, ReinsOptions } from "../Reins.ts"
 import type { ReinsSession } from "../ReinsSession.ts"
 import * as errors from "./errors.ts"
 import * as log from "./log.ts"
@@ -79,7 +81,7 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
   const facade = (core: Core.Session): ReinsSession => {
     const before = known.get(core)
     if (before !== undefined) return before
-    const made = session.make(core, running)
+    const made = session.make(core, running, facade)
     known.set(core, made)
     return made
   }
@@ -91,11 +93,12 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
   }
 
   const settled = (wanted: Omit<OpenOptions, "id">) => {
-    const { approvals, onProgress, ...rest } = wanted
+    const { approvals, mcpServers, onProgress, ...rest } = wanted
     const policy = approvals === undefined ? undefined : settings.policy(approvals)
     return {
       ...rest,
       ...(policy === undefined ? undefined : { policy }),
+      ...(mcpServers === undefined ? undefined : { mcpServers: settings.mcpServers(mcpServers) }),
       ...(onProgress === undefined ? undefined : {
         onProgress: (event: CoreEvent.DurableEvent) =>
           running.guard("A listener to the progress", { sessionId: event.sessionId }, () => onProgress(event))
@@ -116,6 +119,15 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
     return facade(unwrap(await runtime.runPromiseExit(sessions.adopt({ ...settled(wanted), provider, cursor }))))
   }
 
+  const offered = async <A>(
+    provider: string,
+    place: Place,
+    ask: (instance: ProviderInstance, place: CorePlace) => Effect.Effect<A, AgentError>
+  ): Promise<A> => {
+    const where = checked(() => settings.place(place))
+    return whileOpen(() => Effect.flatMap(providers.get(provider), (instance) => ask(instance, where)))
+  }
+
   const close = (): Promise<void> =>
     closing ??= runtime.dispose().catch((error: unknown) => {
       say("error", "Something failed while Reins closed.", { error })
@@ -130,8 +142,9 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
     adopt: (wanted) => adopt(wanted).catch((thrown: unknown) => Promise.reject(errors.fromUnknown(thrown))),
     remove: (id, options) => whileOpen(() => sessions.remove(id as SessionId, options)),
     probe: (provider) => whileOpen(() => Effect.flatMap(providers.get(provider), ({ probe }) => probe)),
-    models: (provider, { cwd }) =>
-      whileOpen(() => Effect.flatMap(providers.get(provider), ({ models }) => models({ cwd }))),
+    models: (provider, place) => offered(provider, place, Catalogue.models),
+    modes: (provider, place) => offered(provider, place, Catalogue.modes),
+    commands: (provider, place) => offered(provider, place, Catalogue.commands),
     quiescent: () => running.promise(sessions.quiescent),
     close,
     [Symbol.asyncDispose]: close

@@ -1,5 +1,5 @@
 /** A session of the core as promises and async iterables. */
-import type { PromptId, RequestId } from "@reins/core/Ids"
+import type { PromptId, RequestId, TurnId } from "@reins/core/Ids"
 import type * as Core from "@reins/core/Session"
 import type { Lagged, SessionEvent } from "@reins/core/SessionEvent"
 import * as Effect from "effect/Effect"
@@ -15,7 +15,12 @@ import type { Running } from "./running.ts"
 import * as settings from "./settings.ts"
 import * as turnText from "./turnText.ts"
 
-export const make = (core: Core.Session, running: Running): ReinsSession => {
+export const make = (
+  core: Core.Session,
+  running: Running,
+  /** The facade of another session. */
+  facade: (core: Core.Session) => ReinsSession
+): ReinsSession => {
   const { guard, iterable, kept, now, promise, start } = running
   const named = { sessionId: core.id }
   const closed = kept(core.closed)
@@ -182,14 +187,27 @@ export const make = (core: Core.Session, running: Running): ReinsSession => {
     requests: () => now(core.requests),
     answer,
     onRequest,
-    configure: async ({ approvals, mode, model }) => {
+    configure: async ({ approvals, mode, model, title, variant }) => {
       const policy = approvals === undefined ? undefined : settings.policy(approvals)
       await promise(core.configure({
         ...(model === undefined ? undefined : { model }),
         ...(mode === undefined ? undefined : { mode }),
+        ...(title === undefined ? undefined : { title }),
+        ...(variant === undefined ? undefined : { variant }),
         ...(policy === undefined ? undefined : { policy })
       }))
     },
+    fork: (options) =>
+      promise(Effect.map(
+        core.fork({
+          ...(options?.at === undefined ? undefined : { at: options.at as TurnId }),
+          ...(options?.title === undefined ? undefined : { title: options.title })
+        }),
+        facade
+      )),
+    revert: ({ beforeTurn }) => promise(core.revert({ beforeTurn: beforeTurn as TurnId })),
+    unrevert: () => promise(core.unrevert),
+    compact: () => promise(core.compact),
     quiescent: () => promise(core.quiescent),
     close,
     closed,

@@ -1,5 +1,6 @@
 /** The options of a host without Effect, checked and as the layers take them. */
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import * as CoreMcp from "@reins/core/McpServer"
 import type { Provider } from "@reins/core/Provider"
 import * as OpenCode from "@reins/opencode/OpenCode"
 import * as Effect from "effect/Effect"
@@ -7,8 +8,8 @@ import type * as HttpClient from "effect/http/HttpClient"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as NodeServices from "@effect/platform-node/NodeServices"
-import type { Approvals } from "../Model.ts"
-import type { Limits, OpenCodeOptions, ReinsProvider } from "../Reins.ts"
+import type { Approvals, McpServer } from "../Model.ts"
+import type { Limits, OpenCodeOptions, Place, ReinsProvider } from "../Reins.ts"
 import * as errors from "./errors.ts"
 
 /** What a provider may ask for. */
@@ -36,6 +37,28 @@ export const policy = (approvals: Approvals): ApprovalPolicy.ApprovalPolicy => {
     }`
   )
 }
+
+const mcpServer = (name: string, given: McpServer): CoreMcp.McpServer => {
+  if ("command" in given) {
+    const { command, ...rest } = given
+    return CoreMcp.local(command, rest)
+  }
+  if ("url" in given) {
+    const { url, ...rest } = given
+    return CoreMcp.remote(url, rest)
+  }
+  throw errors.invalidConfig(`"mcpServers.${name}" has a "command" or a "url"`)
+}
+
+/** MCP servers as the core takes them: their headers are secrets. */
+export const mcpServers = (given: Readonly<Record<string, McpServer>>): CoreMcp.McpServers =>
+  Object.fromEntries(Object.entries(given).map(([name, server]) => [name, mcpServer(name, server)]))
+
+/** A place as the core takes it. */
+export const place = ({ mcpServers: servers, ...rest }: Place) => ({
+  ...rest,
+  ...(servers === undefined ? undefined : { mcpServers: mcpServers(servers) })
+})
 
 /** Throws when a figure is none. */
 export const figures = (name: string, values: Limits | OpenCodeOptions): void => {

@@ -206,7 +206,8 @@ export type EngineInput =
   | { readonly _tag: "answer"; readonly id: RequestId; readonly answer: Answer }
   | { readonly _tag: "attached"; readonly count: number }
   | { readonly _tag: "policy"; readonly policy: ApprovalPolicy }
-  | { readonly _tag: "configured"; readonly model?: string; readonly mode?: string }
+  | { readonly _tag: "configured"; readonly model?: string; readonly mode?: string; readonly variant?: string }
+  | { readonly _tag: "reverted"; readonly beforeTurn?: TurnId }
   | { readonly _tag: "signals"; readonly generation: number; readonly signals: ReadonlyArray<Signal> }
   | { readonly _tag: "connecting" }
   /** A connection stands; `resync` unless nothing can have been missed. */

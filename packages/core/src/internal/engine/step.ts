@@ -87,7 +87,15 @@ const handle = (S: EngineState, input: EngineInput): void => {
       emit(S, {
         _tag: "SessionConfigured",
         ...(input.model === undefined ? undefined : { model: input.model }),
-        ...(input.mode === undefined ? undefined : { mode: input.mode })
+        ...(input.mode === undefined ? undefined : { mode: input.mode }),
+        ...(input.variant === undefined ? undefined : { options: { variant: input.variant } })
+      })
+      return
+    }
+    case "reverted": {
+      emit(S, {
+        _tag: "HistoryReverted",
+        ...(input.beforeTurn === undefined ? undefined : { beforeTurn: input.beforeTurn })
       })
       return
     }
