@@ -343,8 +343,14 @@ describe("a model that says nothing", () => {
     "because its package is neither bundled nor to be had: silent, then the configuration is named",
     () =>
       Effect.gen(function*() {
-        // With its usual tries npm takes 75 s for this.
-        const session = yield* Host.open({ env: { npm_config_fetch_retries: "0" } })
+        // With its usual tries npm takes 75 s for this; with one more it waits longer than the silence.
+        const session = yield* Host.open({
+          env: {
+            npm_config_fetch_retries: "1",
+            npm_config_fetch_retry_mintimeout: "2000",
+            npm_config_fetch_retry_maxtimeout: "2000"
+          }
+        })
         const { events, outcome } = yield* turnOf(session, prompt("go", text("never")))
         assert.isTrue(
           outcome._tag === "failed" && outcome.error._tag === "InvalidConfig" &&
