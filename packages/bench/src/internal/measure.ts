@@ -37,3 +37,17 @@ export const median = (values: ReadonlyArray<number>): number => {
   const upper = all[middle] ?? Number.NaN
   return all.length % 2 === 1 ? upper : ((all[middle - 1] ?? Number.NaN) + upper) / 2
 }
+
+/** How much `y` grows with each `x`, by least squares. */
+export const slope = (points: ReadonlyArray<readonly [x: number, y: number]>): number => {
+  const mean = (of: (point: readonly [x: number, y: number]) => number): number =>
+    points.reduce((sum, point) => sum + of(point), 0) / points.length
+  const x = mean((point) => point[0])
+  const y = mean((point) => point[1])
+  const spread = points.reduce((sum, point) => sum + (point[0] - x) ** 2, 0)
+  return points.reduce((sum, point) => sum + (point[0] - x) * (point[1] - y), 0) / spread
+}
+
+/** The median of the ratios of what was measured side by side. */
+export const pairedRatio = (values: ReadonlyArray<number>, beside: ReadonlyArray<number>): number =>
+  median(values.map((value, index) => value / (beside[index] ?? Number.NaN)))
