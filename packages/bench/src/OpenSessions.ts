@@ -38,7 +38,7 @@ export interface Options {
  */
 export const full: Options = {
   events: 100_000,
-  rounds: 9,
+  rounds: 15,
   open: [1, 10, 100, 1_000],
   idle: [0, 100, 1_000],
   limit: 60_000

@@ -20,7 +20,7 @@ Benchmarks:
   import        loading the packages in a fresh process, beside effect alone and the SDK
 
 Options:
-  --rounds N    counted runs of each contender (default 7, 9, 15 and 15)
+  --rounds N    counted runs of each contender (default 7 in ingest, 15 in the others)
   --events N    of ingest and sessions: deltas of one run (default 100000)
   --sessions N  of ingest: open sessions of the larger case (default 1000)
   --quick       a short run that only finds what is broken
