@@ -30,6 +30,7 @@ export default defineConfig({
       project("testing", { timeout: 30_000 }),
       project("cli", { timeout: 60_000 }),
       project("reins", { timeout: 60_000 }),
+      project("bench", { timeout: 90_000 }),
       project("e2e", { timeout: 90_000, serial: true })
     ]
   }

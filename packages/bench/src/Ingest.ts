@@ -39,6 +39,29 @@ export interface Options {
 }
 
 /**
+ * The figures of docs/benchmarks.md.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const full: Options = {
+  events: 100_000,
+  rounds: 7,
+  sessions: 1_000,
+  rate: 10_000,
+  seconds: 10,
+  limit: 60_000
+}
+
+/**
+ * A short run that only finds what is broken.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const quick: Options = { ...full, events: 10_000, rounds: 1, sessions: 50, seconds: 1, limit: 10_000 }
+
+/**
  * Medians of one way to send.
  *
  * @category models

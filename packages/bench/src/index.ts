@@ -3,4 +3,7 @@
  *
  * @since 0.1.0
  */
+export * as Imports from "./Imports.ts"
 export * as Ingest from "./Ingest.ts"
+export * as OpenSessions from "./OpenSessions.ts"
+export * as Times from "./Times.ts"

@@ -36,6 +36,7 @@ export const sdk = async (load: Load): Promise<Sample> => {
     await within(limit, "The SDK's first event", stream.next())
     const { bytes } = await control.prepare({ feed: "event", mode: load.mode, count, sessions: load.sessions })
     const expected = recording.textOf(count).length
+    await measure.collect()
     const stop = measure.start()
     const reading = (async () => {
       let deltas = 0
@@ -73,6 +74,7 @@ export const floor = async (load: Load, what: "bytes" | "json"): Promise<Sample>
     const first = new Promise<void>((resolve) => body.once("data", () => resolve()))
     await within(limit, "The first bytes", first)
     const { bytes } = await control.prepare({ feed: "floor", mode, count, sessions })
+    await measure.collect()
     const stop = measure.start()
     const reading = new Promise<Sample>((resolve) => {
       let seen = 0

@@ -1,4 +1,5 @@
 /** Time and processor time of one run, and what several runs come to. */
+import { setTimeout } from "node:timers/promises"
 
 /** One run. */
 export interface Sample {
@@ -10,9 +11,17 @@ export interface Sample {
   readonly bytes: number
 }
 
+/** What a collection leaves to be swept is swept on other threads, whose time would count: the larger the heap, the more. */
+const sweeping = 200
+
+/** Collects garbage, so that a run does not pay for the one before it. */
+export const collect = async (): Promise<void> => {
+  globalThis.gc?.()
+  await setTimeout(sweeping)
+}
+
 /** Starts the clocks. */
 export const start = (): (events: number, bytes: number) => Sample => {
-  globalThis.gc?.()
   const cpu = process.cpuUsage()
   const begin = performance.now()
   return (events, bytes) => {
@@ -37,3 +46,17 @@ export const median = (values: ReadonlyArray<number>): number => {
   const upper = all[middle] ?? Number.NaN
   return all.length % 2 === 1 ? upper : ((all[middle - 1] ?? Number.NaN) + upper) / 2
 }
+
+/** How much `y` grows with each `x`, by least squares. */
+export const slope = (points: ReadonlyArray<readonly [x: number, y: number]>): number => {
+  const mean = (of: (point: readonly [x: number, y: number]) => number): number =>
+    points.reduce((sum, point) => sum + of(point), 0) / points.length
+  const x = mean((point) => point[0])
+  const y = mean((point) => point[1])
+  const spread = points.reduce((sum, point) => sum + (point[0] - x) ** 2, 0)
+  return points.reduce((sum, point) => sum + (point[0] - x) * (point[1] - y), 0) / spread
+}
+
+/** The median of the ratios of what was measured side by side. */
+export const pairedRatio = (values: ReadonlyArray<number>, beside: ReadonlyArray<number>): number =>
+  median(values.map((value, index) => value / (beside[index] ?? Number.NaN)))

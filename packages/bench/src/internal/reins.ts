@@ -20,6 +20,7 @@ export const reins = (
     const texts = readers.map((_, index) => recording.textOf(count, index, readers.length))
     const sample = yield* host.inTurns(readers, control, limit, async (sessions) => {
       const { bytes } = await control.prepare({ feed: "global", mode, count, sessions })
+      await measure.collect()
       const stop = measure.start()
       const reading = new Promise<Sample>((resolve) => {
         let missing = readers.length
@@ -89,7 +90,7 @@ export const latency = (
   return host.inTurns([reader], control, limit, async ([session = ""]) => {
     const reached: Array<number> = []
     arrivals.reset()
-    globalThis.gc?.()
+    await measure.collect()
     const reading = new Promise<void>((resolve) => {
       reader.onText = (length) => {
         const now = performance.now()

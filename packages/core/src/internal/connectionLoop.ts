@@ -86,17 +86,18 @@ export const run = (options: LoopOptions): Effect.Effect<void> =>
         resync: current > 1 || connection.how._tag !== "new"
       }])
       yield* Deferred.succeed(options.first, connection)
+      // Errors are made when they are needed: each takes a stack trace, which an open session would keep.
       const error = yield* Effect.raceFirst(
         Effect.suspend(() =>
           Stream.runForEachArray(connection.signals, (signals) =>
             Effect.sync(() => driver.dispatch([{ _tag: "signals", generation: current, signals }])))
         ).pipe(
-          Effect.as(closedByAgent(S.options.provider)),
+          Effect.map(() => closedByAgent(S.options.provider)),
           Effect.catchCause((cause) =>
             Effect.succeed(errorOf(cause, S.options.provider))
           )
         ),
-        Effect.as(driver.reconnect.await, replaced(S.options.provider))
+        Effect.map(driver.reconnect.await, () => replaced(S.options.provider))
       )
       driver.connection = undefined
       // A connection that dies as soon as it stands must not make a hot loop.

@@ -80,13 +80,16 @@ export const closedWhileOpening = (
   sessionId: SessionId,
   provider?: string
 ): Effect.Effect<never, AgentError.AgentError> =>
-  Effect.fail(AgentError.make(
-    new AgentError.ConnectionLost({
-      target: provider ?? sessionId,
-      description: "The session was closed while it opened."
-    }),
-    { provider, sessionId }
-  ))
+  // Made when it is needed: an error takes a stack trace, and every open session would keep one.
+  Effect.suspend(() =>
+    Effect.fail(AgentError.make(
+      new AgentError.ConnectionLost({
+        target: provider ?? sessionId,
+        description: "The session was closed while it opened."
+      }),
+      { provider, sessionId }
+    ))
+  )
 
 export const open = (options: SessionOptions): Effect.Effect<Session, AgentError.AgentError, Scope.Scope> =>
   Effect.gen(function*() {
@@ -311,9 +314,11 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       ))
     )
 
-    const closedError = AgentError.make(
-      new AgentError.SessionNotFound({ sessionId: options.id, description: "The session is closed." }),
-      context
+    const closedError = Effect.suspend(() =>
+      AgentError.make(
+        new AgentError.SessionNotFound({ sessionId: options.id, description: "The session is closed." }),
+        context
+      )
     )
 
     let attached = 0
