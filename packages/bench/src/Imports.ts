@@ -102,8 +102,7 @@ const contenders: ReadonlyArray<Contender> = [
   {
     name: "reins + Reins.create",
     modules: ["reins"],
-    then:
-      "const reins = await modules[0].Reins.create({ providers: { opencode: modules[0].Reins.openCode() } });",
+    then: "const reins = await modules[0].Reins.create({ providers: { opencode: modules[0].Reins.openCode() } });",
     finally: "await reins.close();"
   }
 ]

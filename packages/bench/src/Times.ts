@@ -138,7 +138,9 @@ const stopping = (
         )
         if (round === 0) continue
         samples.push({ reins: taken.reins, bare: taken.bare.idle, same: taken.bare.read })
-        progress(`${names[moment]}, round ${round}: ${taken.reins.toFixed(1)} ms, bare ${taken.bare.idle.toFixed(1)} ms`)
+        progress(
+          `${names[moment]}, round ${round}: ${taken.reins.toFixed(1)} ms, bare ${taken.bare.idle.toFixed(1)} ms`
+        )
       }
       rows.push(row(names[moment], samples))
     }

@@ -23,7 +23,9 @@ export const render = ({ memory, options, rows }: Report): string => {
   const least = (options.open[0] ?? 0).toLocaleString("en")
   return [
     machine([`effect ${versionOf("effect")}`, "recording of OpenCode 1.18.33"]),
-    `${options.events.toLocaleString("en")} deltas of one session a run while the others are idle; each number of open ` +
+    `${
+      options.events.toLocaleString("en")
+    } deltas of one session a run while the others are idle; each number of open ` +
     `sessions in a process of its own, with a server of its own; medians of ${options.rounds} runs that take turns ` +
     `after a warm-up; a ratio is the median of the ratios to ${least} open in the same round; every text compared`,
     "",

@@ -44,9 +44,17 @@ export const layer = (place: Place, hear: (access: Access) => void = () => {}): 
     Layer.provide(ApprovalPolicy.layer(ApprovalPolicy.askAlways)),
     Layer.provide(Layer.effect(
       HttpClient.HttpClient,
-      Effect.map(HttpClient.HttpClient, (client) =>
-        HttpClient.tapRequest(client, (request) =>
-          Effect.sync(() => hear({ url: new URL(request.url).origin, authorization: request.headers["authorization"] }))))
+      Effect.map(
+        HttpClient.HttpClient,
+        (client) =>
+          HttpClient.tapRequest(
+            client,
+            (request) =>
+              Effect.sync(() =>
+                hear({ url: new URL(request.url).origin, authorization: request.headers["authorization"] })
+              )
+          )
+      )
     )),
     Layer.provide(NodeHttpClient.layerUndici),
     Layer.provide(NodeServices.layer)

@@ -92,10 +92,10 @@ export const run = (options: LoopOptions): Effect.Effect<void> =>
           Stream.runForEachArray(connection.signals, (signals) =>
             Effect.sync(() => driver.dispatch([{ _tag: "signals", generation: current, signals }])))
         ).pipe(
-          Effect.map(() => closedByAgent(S.options.provider)),
-          Effect.catchCause((cause) =>
-            Effect.succeed(errorOf(cause, S.options.provider))
-          )
+          Effect.map(() =>
+            closedByAgent(S.options.provider)
+          ),
+          Effect.catchCause((cause) => Effect.succeed(errorOf(cause, S.options.provider)))
         ),
         Effect.map(driver.reconnect.await, () => replaced(S.options.provider))
       )

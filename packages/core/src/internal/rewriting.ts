@@ -34,7 +34,7 @@ export const make = (options: {
   readonly context: { readonly provider: string; readonly sessionId: string }
   /** Holds new prompts back while the history is rewritten. */
   readonly ordering: Semaphore.Semaphore
-  readonly closed: AgentError.AgentError
+  readonly closed: Effect.Effect<never, AgentError.AgentError>
 }): Rewriting => {
   const { calls, context, driver, ordering, provider } = options
   const S = driver.state
@@ -63,7 +63,7 @@ export const make = (options: {
       if (!can) {
         return Effect.fail(AgentError.make(new AgentError.Unsupported({ operation, provider: provider.id }), context))
       }
-      if (S.phase === "closing" || S.phase === "closed") return Effect.fail(options.closed)
+      if (S.phase === "closing" || S.phase === "closed") return options.closed
       if (!sessionView.isQuiescent(S)) return Effect.fail(busy(operation))
       const connection = driver.connection
       if (connection === undefined || !S.live) {
@@ -132,7 +132,7 @@ export const make = (options: {
             }
           })
         ),
-        Effect.andThen(Deferred.fail(settled, options.closed)),
+        Effect.andThen(Deferred.complete(settled, options.closed)),
         Effect.forkScoped({ startImmediately: true })
       )
       // A summary takes as long as the model does; the turn that it is has limits of its own.
@@ -169,7 +169,7 @@ export const make = (options: {
       if (!provider.capabilities.fork) {
         return Effect.fail(AgentError.make(new AgentError.Unsupported({ operation, provider: provider.id }), context))
       }
-      if (S.phase === "closing" || S.phase === "closed") return Effect.fail(options.closed)
+      if (S.phase === "closing" || S.phase === "closed") return options.closed
       if (at !== undefined && S.turn?.id === at) return Effect.fail(busy("A copy that ends with the running turn"))
       const connection = driver.connection
       const fork = connection?.fork
