@@ -107,13 +107,14 @@ const straying = Effect.fnUntraced(function*(session: Session) {
 
 /**
  * The durable events as they are compared: ids in the order in which they appear; without `seq`, times, the agent's key
- * for a prompt, and the states of the server process, which is not on the wire.
+ * for a prompt, and what is told beside the conversation: the states of the server process and the commands on offer.
  */
 const comparable = (events: ReadonlyArray<SessionEvent | Lagged>, without: ReadonlyArray<string> = []) => {
   const ids = new Map<string, string>()
   const left = ["at", "seq", "sessionId", "prompt", ...without]
   return events.flatMap((event) => {
-    if (event._tag === "ItemDelta" || event._tag === "Lagged" || event._tag === "ProcessChanged") return []
+    if (event._tag === "ItemDelta" || event._tag === "Lagged") return []
+    if (event._tag === "ProcessChanged" || event._tag === "CommandsUpdated") return []
     const json = JSON.stringify(event, (name, value: unknown) => left.includes(name) ? undefined : value)
       .replaceAll(/\b(?:prm|trn|itm|req)_\w{20,}\b/g, (id) => {
         const known = ids.get(id) ?? `${id.slice(0, 3)}-${ids.size}`

@@ -273,11 +273,14 @@ const stepOf = (
     // The adapter itself ends the endless loop of a model that names no finish reason.
     return normalise.looping(reading.state).includes(session) ? undefined : { _tag: "interrupted", t, call: call.id }
   }
+  // Other calls name messages, too: a revert, a fork.
+  if (action !== "prompt_async" && action !== "command") return undefined
   const body = decodePrompt(call.body)
   if (body._tag === "None") return undefined
   const parts = body.value.parts ?? []
   const text = parts.flatMap((part) => part.type === "text" ? [part.text ?? ""] : []).join("\n")
-  return { _tag: "submitted", t, call: call.id, key: body.value.messageID, text }
+  const step = { _tag: "submitted", t, call: call.id, key: body.value.messageID } as const
+  return action === "command" ? step : { ...step, text }
 }
 
 const asOf = (route: string | undefined, action: string | undefined, call: HttpTape.Call): Answered["as"] => {
@@ -327,7 +330,17 @@ const play = (sessionID: string): TapeProvider.TapePlay => {
  */
 export const reader: TapeProvider.TapeReader = {
   kind: "opencode",
-  capabilities: OpenCode.capabilities,
+  // What asks or rewrites the agent's own record needs the agent.
+  capabilities: {
+    ...OpenCode.capabilities,
+    history: false,
+    list: false,
+    remove: false,
+    fork: false,
+    revert: false,
+    compact: false,
+    mcpServers: false
+  },
   read: Effect.fnUntraced(function*(frames: ReadonlyArray<WireTape.Frame>) {
     const reader = new Reader()
     for (const entry of yield* HttpTape.read(frames)) reader.take(entry)
