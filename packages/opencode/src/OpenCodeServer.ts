@@ -8,7 +8,7 @@ import * as AgentError from "@reins/core/AgentError"
 import * as Redaction from "@reins/core/Redaction"
 import type { ProcessStatus } from "@reins/core/SessionEvent"
 import type { Signal } from "@reins/core/Signal"
-import type * as ProcessLease from "@reins/transport/ProcessLease"
+import * as ProcessLease from "@reins/transport/ProcessLease"
 import type * as ProcessTree from "@reins/transport/ProcessTree"
 import * as ServerProcess from "@reins/transport/ServerProcess"
 import * as Supervisor from "@reins/transport/Supervisor"
@@ -232,8 +232,11 @@ export const make = Effect.fnUntraced(function*(
       return foreign.has(health.failure.reason._tag) ? Result.fail(health.failure) : yield* health.failure
     })
 
+  const owners = leases?.environment[ProcessLease.variable] ?? (yield* variable(ProcessLease.variable))
+
   const spawn = Effect.gen(function*() {
     const port = yield* freePort
+    const mark = crypto.randomUUID()
     const scope = yield* Effect.scope
     const started = yield* ServerProcess.spawn({
       command: options.binary,
@@ -242,7 +245,7 @@ export const make = Effect.fnUntraced(function*(
         // An update in place would change the binary under running sessions.
         OPENCODE_DISABLE_AUTOUPDATE: "1",
         ...options.env,
-        ...leases?.environment,
+        [ProcessLease.variable]: owners === "" ? mark : `${owners}:${mark}`,
         ...(config === undefined ? undefined : { OPENCODE_CONFIG_CONTENT: config }),
         ...(ask === false ? undefined : { OPENCODE_PERMISSION: askRules.askPermission(permission, ask) }),
         OPENCODE_SERVER_PASSWORD: secret,
@@ -250,6 +253,7 @@ export const make = Effect.fnUntraced(function*(
       },
       redactor,
       startTimeout: options.startTimeout,
+      mark: { variable: ProcessLease.variable, value: mark },
       ready: { line: (line: string) => readyLine.exec(line)?.[1], probe },
       ...(leases === undefined
         ? undefined

@@ -115,6 +115,11 @@ export interface Options<Line, Info, R, R2> {
   readonly startTimeout?: Duration.Input | undefined
   /** Told of the process as soon as it runs, before anything else; waited for at most 250 ms. */
   readonly onSpawn?: ((process: ProcessTree.ProcessRef) => Effect.Effect<void>) | undefined
+  /**
+   * A word that `env` holds among those of a variable, divided by colons, for this process alone: by it a tool is found
+   * that outlives a killed server in a session of its own. On Linux only.
+   */
+  readonly mark?: { readonly variable: string; readonly value: string } | undefined
   /** Told about the start; waited for at most 250 ms each time. */
   readonly onProgress?: ((progress: StartProgress) => Effect.Effect<void>) | undefined
   /** The agent's own way to close, bounded by 2.5 s; its failure only means that the signals come sooner. */
@@ -143,7 +148,7 @@ const drainLimit = Duration.millis(200)
 /**
  * Spawns a server and waits until it is ready. Closing the scope runs its `stop`; so does interrupting the start, a
  * start that takes too long and a failing one. A process that exits while starting fails the start at once. When it
- * exits by itself at any time, what it had started and left behind is ended.
+ * exits by itself at any time, what it had started and left behind is ended: its group, and what carries its `mark`.
  *
  * @category constructors
  * @since 0.1.0
@@ -380,13 +385,15 @@ const awaitReady = Effect.fnUntraced(function*<Info, Line, R, R2>(
 
 /** The stop of a child: done once, by a fiber of its own, for all who ask. */
 const makeStop = (
-  options: Pick<Options<unknown, unknown, never, never>, "voluntaryExit" | "grace">,
+  options: Pick<Options<unknown, unknown, never, never>, "voluntaryExit" | "grace" | "mark">,
   child: Child<unknown>,
   polite: () => Effect.Effect<void> | undefined
 ): Effect.Effect<void> => {
   const term = Duration.toMillis(options.grace?.term ?? Duration.millis(1_500))
   const kill = Duration.toMillis(options.grace?.kill ?? Duration.seconds(1))
   const stopped = Deferred.makeUnsafe<void>()
+  const { mark } = options
+  const marked = mark === undefined ? Effect.succeed([]) : ProcessTree.marked(mark.variable, mark.value)
   let asked = false
 
   const sequence = Effect.gen(function*() {
@@ -396,7 +403,7 @@ const makeStop = (
       // Collected while their parents live: a tool in a session of its own is found by its parent only.
       const collected = yield* ProcessTree.descendants(child.root)
       if (close !== undefined && !Deferred.isDoneUnsafe(child.gone)) yield* closePolitely(options, child, close)
-      yield* ProcessTree.killTree(child.root, collected, { term, kill })
+      yield* ProcessTree.killTree(child.root, [...collected, ...(yield* marked)], { term, kill })
       // Its exit is announced before the drains are cut, so that the tail is whole.
       yield* Deferred.await(child.exited)
     }).pipe(limit)
