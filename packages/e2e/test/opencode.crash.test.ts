@@ -1,9 +1,10 @@
 /** The real server is killed while it works. */
-import { assert, layer } from "@effect/vitest"
+import { assert, describe, it, layer } from "@effect/vitest"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import type { Session } from "@reins/core/Session"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
-import { Effect, Stream } from "effect"
+import { Deferred, Effect, Stream } from "effect"
+import * as HttpClient from "effect/http/HttpClient"
 import * as Host from "./fixtures/host.ts"
 import * as Processes from "./fixtures/processes.ts"
 import { bash, gatedText, prompt, text } from "./fixtures/script.ts"
@@ -120,3 +121,52 @@ layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: 
       }))
   }
 )
+
+/** Withholds the event stream's first connection from the frame on that tells the end of an answer. */
+const withholding = () => {
+  const finished = Deferred.makeUnsafe<void>()
+  let first = true
+  const http = (client: HttpClient.HttpClient): HttpClient.HttpClient =>
+    HttpClient.transform(client, (effect, request) => {
+      if (!first || !request.url.endsWith("/global/event")) return effect
+      first = false
+      return Effect.map(effect, (response) => {
+        let withheld = false
+        const decoder = new TextDecoder()
+        const stream = Stream.filter(response.stream, (chunk) => {
+          if (!withheld && decoder.decode(chunk, { stream: true }).includes("\"finish\":\"stop\"")) {
+            withheld = true
+            Deferred.doneUnsafe(finished, Effect.void)
+          }
+          return !withheld
+        })
+        return new Proxy(response, {
+          get: (target, key) => key === "stream" ? stream : Reflect.get(target, key, target) as unknown
+        })
+      })
+    })
+  return { http, finished: Deferred.await(finished) }
+}
+
+describe("kill -9 of the server when the answer was finished and nobody has heard of it", () => {
+  it.live("the turn is completed, by what the server had stored", () => {
+    const { finished, http } = withholding()
+    return Effect.gen(function*() {
+      const session = yield* Host.open()
+      const turn = yield* session.prompt(prompt("go", text("whole before the crash")))
+      yield* finished
+      yield* Processes.kill(yield* serverPid(session), "SIGKILL")
+      assert.deepStrictEqual(yield* turn.outcome, { _tag: "completed", stopReason: "endTurn" })
+      const items = yield* session.events().pipe(
+        Stream.takeUntil((event) => event._tag === "TurnSettled"),
+        Stream.filter(Host.isTag("ItemCompleted")),
+        Stream.runCollect
+      )
+      assert.isTrue(
+        [...items].some(({ item, status }) =>
+          item._tag === "assistantMessage" && item.text === "whole before the crash" && status === "completed"
+        )
+      )
+    }).pipe(Effect.scoped, Effect.provide(Host.layer({ http, policy: ApprovalPolicy.fullAccess })))
+  }, 60_000)
+})

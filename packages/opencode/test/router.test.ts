@@ -84,7 +84,7 @@ describe("router", () => {
       const row = { type: "sync", id: "1", properties: { sessionID: "ses_a" } }
       made.push([JSON.stringify({ directory: "/p", payload: row }), "{ half", "[]", "null", "3", busy("ses_a")])
       assert.deepStrictEqual(yield* tags(route), ["turnBusy"])
-      assert.deepStrictEqual(malformed, ["{ half"])
+      assert.deepStrictEqual(malformed, ["{ half", "[]", "null", "3"])
     }))
 
   it.effect("ends a session that cannot keep up, and no other", () =>

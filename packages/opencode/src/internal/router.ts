@@ -103,7 +103,10 @@ export const make = (options: {
             options.onMalformed(data)
             continue
           }
-          if (event === undefined) continue
+          if (event === undefined) {
+            options.onMalformed(data)
+            continue
+          }
         }
         const session = normalise.sessionOf(event)
         if (session === undefined) continue

@@ -16,6 +16,9 @@ import * as normalise from "./normalise.ts"
 import type { Route } from "./router.ts"
 import * as routerModule from "./router.ts"
 
+/** What is kept of a frame that could not be read, in characters. */
+const maxMalformed = 1_000
+
 /** A server that answers now. */
 export interface Reached {
   readonly client: OpenCodeClient.OpenCodeClient
@@ -43,7 +46,14 @@ export const make = Effect.fnUntraced(function*(options: {
 
   const router = routerModule.make({
     onOverflow: () => lost("A session could not keep up with its events; it is read again from the agent."),
-    onMalformed: () => {}
+    // Whose it was cannot be told, so every session hears of it.
+    onMalformed: (data) =>
+      router.broadcast({
+        _tag: "unrecognised",
+        method: "event stream",
+        reason: "A frame of the event stream is no event of OpenCode.",
+        raw: data.slice(0, maxMalformed)
+      })
   })
 
   const drop = (error: AgentError.AgentError) =>
