@@ -4,6 +4,7 @@ import { NodeServices } from "@effect/platform-node"
 import type { AgentRequest, Answer } from "@reins/core/AgentRequest"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as BindingStore from "@reins/core/BindingStore"
+import * as Prompt from "@reins/core/Prompt"
 import type { Provider } from "@reins/core/Provider"
 import * as Providers from "@reins/core/Providers"
 import * as Redaction from "@reins/core/Redaction"
@@ -64,7 +65,7 @@ const everything = Effect.fnUntraced(function*(session: Session) {
   const events = yield* Host.record(session)
   yield* answering(session)
   const outcomes: Array<string> = []
-  const say = Effect.fnUntraced(function*(input: string) {
+  const say = Effect.fnUntraced(function*(input: string | Prompt.PromptInput) {
     const turn = yield* session.prompt(input)
     outcomes.push((yield* turn.outcome)._tag)
   })
@@ -86,6 +87,7 @@ const everything = Effect.fnUntraced(function*(session: Session) {
   yield* session.interrupt
   outcomes.push((yield* turn.outcome)._tag)
   yield* say(prompt("last", text("the end")))
+  yield* say(Prompt.make(Prompt.command("init", "briefly")))
   yield* session.quiescent
   yield* session.close
   yield* session.closed
@@ -179,12 +181,17 @@ describe("a tape of a session with OpenCode", () => {
         "completed",
         "failed",
         "interrupted",
+        "completed",
         "completed"
       ])
       const again = yield* play(live.lines, live.cwd, everything)
       assert.deepStrictEqual(again.outcomes, live.result.outcomes)
       assert.deepStrictEqual(comparable(again.events), comparable(live.result.events))
       assert.isAbove(comparable(live.result.events).length, 80)
+      const offered = (events: typeof again.events) =>
+        events.filter(Host.isTag("CommandsUpdated")).map((event) => event.commands)
+      assert.deepStrictEqual(offered(again.events), offered(live.result.events))
+      assert.strictEqual(offered(again.events).length, 1)
       assert.deepStrictEqual([...Host.lay(again.events).values()], [...Host.lay(live.result.events).values()])
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)), 90_000)
 

@@ -9,13 +9,16 @@ import * as HttpTape from "@reins/transport/HttpTape"
 import type * as TapeProvider from "@reins/transport/TapeProvider"
 import type * as WireTape from "@reins/transport/WireTape"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as catalogue from "./internal/catalogue.ts"
 import * as errors from "./internal/errors.ts"
 import * as normalise from "./internal/normalise.ts"
 import type { Known } from "./internal/serverModel.ts"
 import { ServerModel } from "./internal/serverModel.ts"
 import * as snapshot from "./internal/snapshot.ts"
 import { limits, remember } from "./internal/state.ts"
+import * as telling from "./internal/telling.ts"
 import * as OpenCode from "./OpenCode.ts"
 
 type Answered = Extract<TapeProvider.TapeStep, { readonly _tag: "answered" }>
@@ -31,10 +34,14 @@ interface Reading {
   reading: Known | undefined
   /** The server that serves it. */
   origin: string
+  /** Where it works, as far as the tape tells. */
+  directory: string | undefined
+  /** The commands that it was told of last. */
+  commands: string
   lost: boolean
 }
 
-const Created = Schema.Struct({ id: Schema.String })
+const Created = Schema.Struct({ id: Schema.String, directory: Schema.optionalKey(Schema.String) })
 const PromptBody = Schema.Struct({
   messageID: Schema.String,
   parts: Schema.optionalKey(
@@ -74,6 +81,13 @@ const parse = (data: string): normalise.OpenCodeEvent | undefined => {
   }
 }
 
+/** An answer among the frames of a step: the commands on offer. */
+interface Commands {
+  readonly commands: ReturnType<typeof telling.shown>
+}
+
+const isCommands = (frame: unknown): frame is Commands => Predicate.hasProperty(frame, "commands")
+
 class Reader {
   readonly all = new Map<string, Reading>()
   /** The root of the tree that a session belongs to. */
@@ -82,6 +96,8 @@ class Reader {
   readonly #asks = new Map<string, string>()
   /** Calls that are steps and have not returned yet. */
   readonly #open = new Map<number, Reading>()
+  /** Calls that run a command. */
+  readonly #commands = new Map<number, Reading>()
 
   take(entry: HttpTape.Entry): void {
     switch (entry._tag) {
@@ -100,12 +116,14 @@ class Reader {
     return session === undefined ? undefined : this.all.get(this.#roots.get(session) ?? "")
   }
 
-  #begin(sessionID: string, how: Reading["how"], origin: string): void {
+  #begin(sessionID: string, how: Reading["how"], origin: string, directory: string | undefined): void {
     const known: Known = { messages: new Map() }
     const reading: Reading = {
       sessionID,
       how,
       origin,
+      directory,
+      commands: "",
       steps: [],
       state: normalise.make({ sessionId: sessionID }),
       known,
@@ -134,7 +152,9 @@ class Reader {
     const step = stepOf(t, call, reading, { route, session, action })
     if (step === undefined) return
     reading.steps.push(step)
-    this.#open.set(call.id, reading)
+    // Running a command returns at the end of its turn, and the host does not wait for that.
+    if (action === "command") this.#commands.set(call.id, reading)
+    else this.#open.set(call.id, reading)
   }
 
   #answered({ body, call, status, t }: Extract<HttpTape.Entry, { readonly _tag: "answered" }>): void {
@@ -144,7 +164,9 @@ class Reader {
     if (body === undefined || status !== 200) return
     if (call.method === "POST" && call.path === "/session") {
       const created = decodeCreated(body)
-      if (created._tag === "Some") this.#begin(created.value.id, { _tag: "new" }, call.origin)
+      if (created._tag === "Some") {
+        this.#begin(created.value.id, { _tag: "new" }, call.origin, created.value.directory)
+      }
       return
     }
     if (call.method === "GET") this.#read(t, call, body)
@@ -152,12 +174,13 @@ class Reader {
 
   #read(t: number, call: HttpTape.Call, body: Schema.Json): void {
     const [, route, session = "", action] = call.path.split("/")
+    if (route === "command") return this.#offered(t, call, body)
     if (route === "permission" || route === "question") {
       const asks = decodeAsks(body)
       for (const ask of asks._tag === "Some" ? asks.value : []) this.#asks.set(ask.id, ask.sessionID)
     }
     if (route === "session" && session !== "status" && session !== "" && action === undefined) {
-      return this.#found(t, session, call.origin)
+      return this.#found(t, session, call.origin, body)
     }
     for (const reading of this.all.values()) {
       const { reading: known } = reading
@@ -178,6 +201,19 @@ class Reader {
     }
   }
 
+  /** The conversations of a directory hear of its commands when these were read, if they have changed. */
+  #offered(t: number, call: HttpTape.Call, body: Schema.Json): void {
+    const { directory } = call.query
+    const commands = telling.shown(catalogue.readCommands(Array.isArray(body) ? body : []))
+    const content = JSON.stringify(commands)
+    for (const reading of this.all.values()) {
+      if (reading.lost || reading.origin !== call.origin || reading.commands === content) continue
+      if (directory !== undefined && reading.directory !== undefined && reading.directory !== directory) continue
+      reading.commands = content
+      reading.steps.push({ _tag: "received", t, frames: [{ commands } satisfies Commands] })
+    }
+  }
+
   #adopt(reading: Reading, children: ReadonlyArray<unknown>): void {
     for (const child of children) {
       const created = decodeCreated(child)
@@ -186,10 +222,12 @@ class Reader {
   }
 
   /** The host looked for the conversation: it connects. */
-  #found(t: number, session: string, origin: string): void {
+  #found(t: number, session: string, origin: string, body: Schema.Json): void {
     const reading = this.all.get(session)
     if (reading === undefined) {
-      if (!this.#roots.has(session)) this.#begin(session, { _tag: "resumed" }, origin)
+      const found = decodeCreated(body)
+      const directory = found._tag === "Some" ? found.value.directory : undefined
+      if (!this.#roots.has(session)) this.#begin(session, { _tag: "resumed" }, origin, directory)
       return
     }
     // It is also looked for when its rules change.
@@ -244,7 +282,8 @@ class Reader {
     call: HttpTape.Call,
     failure: AgentError.AgentError | { readonly status: number; readonly body: Schema.Json | undefined } | undefined
   ): void {
-    const reading = this.#open.get(call.id)
+    const reading = this.#open.get(call.id) ?? (failure === undefined ? undefined : this.#commands.get(call.id))
+    this.#commands.delete(call.id)
     if (reading === undefined) return
     this.#open.delete(call.id)
     const step = { _tag: "returned", t, call: call.id } as const
@@ -303,6 +342,8 @@ const play = (sessionID: string): TapeProvider.TapePlay => {
       model.read(known)
     },
     receive: (frames) => {
+      const [first] = frames
+      if (isCommands(first)) return [{ _tag: "commands", commands: first.commands }]
       const events = frames as ReadonlyArray<normalise.OpenCodeEvent>
       for (const event of events) model.see(event)
       return normalise.applyAll(state, events)

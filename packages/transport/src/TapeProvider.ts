@@ -156,7 +156,16 @@ export const make = Effect.fnUntraced(function*(
   }
   const conversations = yield* reader.read(frames)
   // What needs an agent that thinks: a tape has one past and no other.
-  const capabilities = { ...reader.capabilities, history: false, fork: false, revert: false, list: false }
+  const capabilities = {
+    ...reader.capabilities,
+    history: false,
+    fork: false,
+    revert: false,
+    compact: false,
+    list: false,
+    mcpServers: false,
+    setTitle: false
+  }
   return {
     kind: reader.kind,
     make: (id) =>

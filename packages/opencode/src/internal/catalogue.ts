@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { OpenCodeClient } from "../OpenCodeClient.ts"
 import type * as Wire from "../OpenCodeSchema.ts"
-import type * as wire from "./wire.ts"
+import * as wire from "./wire.ts"
 
 /** Used where neither the host nor the configuration names one. */
 const defaultAgent = "build"
@@ -72,6 +72,10 @@ export const commands = (
   directory: string
 ): Effect.Effect<ReadonlyArray<Command>, AgentError.AgentError> =>
   Effect.map(client.commands(directory), (all) => all.map(commandOf))
+
+/** The commands of an answer that was recorded. */
+export const readCommands = (answer: ReadonlyArray<unknown>): ReadonlyArray<Command> =>
+  wire.readableCommands(answer).map(commandOf)
 
 /** What a session uses now. */
 export interface InUse {

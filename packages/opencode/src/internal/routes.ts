@@ -67,15 +67,14 @@ export interface Asking {
 const untilTheEnd = Number.POSITIVE_INFINITY
 
 const List = Schema.Array(Schema.Unknown)
-const readableAgents = wire.readable(wire.Agent)
-const readableCommands = wire.readable(wire.Command)
 const Anything = Schema.Unknown as Schema.ConstraintDecoder<void>
 
 export const make = ({ get, ofSession }: Asking): Routes => {
   const session = (id: string, rest: string): string => `/session/${encodeURIComponent(id)}${rest}`
   return {
-    agents: (directory) => Effect.map(get({ method: "GET", path: "/agent", directory }, List), readableAgents),
-    commands: (directory) => Effect.map(get({ method: "GET", path: "/command", directory }, List), readableCommands),
+    agents: (directory) => Effect.map(get({ method: "GET", path: "/agent", directory }, List), wire.readableAgents),
+    commands: (directory) =>
+      Effect.map(get({ method: "GET", path: "/command", directory }, List), wire.readableCommands),
     runCommand: (id, body) =>
       ofSession(id, { method: "POST", path: session(id, "/command"), body, timeout: untilTheEnd }, Anything),
     fork: (id, messageID) =>

@@ -1,5 +1,6 @@
 /** What a session is told at its opening besides its conversation: the title that it has, and the commands on offer. */
 import type * as AgentError from "@reins/core/AgentError"
+import type { Command } from "@reins/core/Catalogue"
 import type { Signal } from "@reins/core/Signal"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -8,6 +9,10 @@ import type { OpenCodeClient } from "../OpenCodeClient.ts"
 import * as catalogue from "./catalogue.ts"
 import * as normalise from "./normalise.ts"
 import type { NormaliserState } from "./state.ts"
+
+/** What an event tells of commands. */
+export const shown = (all: ReadonlyArray<Command>) =>
+  all.map(({ description, name }) => ({ name, ...(description === undefined ? undefined : { description }) }))
 
 export interface Teller {
   /** Tells the commands of a directory, once for each change that a session has not heard of. */
@@ -41,10 +46,7 @@ export const make = (): Teller => {
     commands: (client, directory, report) =>
       catalogue.commands(client, directory).pipe(
         Effect.map((all) => {
-          const commands = all.map(({ description, name }) => ({
-            name,
-            ...(description === undefined ? undefined : { description })
-          }))
+          const commands = shown(all)
           const content = JSON.stringify(commands)
           if (told.get(report) === content) return
           told.set(report, content)

@@ -35,8 +35,11 @@ export const McpStatus = Schema.Struct({ status: Schema.String, error: optional(
 export type McpStatus = typeof McpStatus.Type
 
 /** Those of a list that can be read: one odd file of a project spoils nothing else. */
-export const readable = <A>(schema: Schema.ConstraintDecoder<A>) => {
+const readable = <A>(schema: Schema.ConstraintDecoder<A>) => {
   const decode = Schema.decodeUnknownOption(schema)
   return (values: ReadonlyArray<unknown>): ReadonlyArray<A> =>
     values.flatMap((value) => Option.match(decode(value), { onNone: () => [], onSome: (read) => [read] }))
 }
+
+export const readableAgents = readable(Agent)
+export const readableCommands = readable(Command)
