@@ -32,6 +32,7 @@ export type StepTag =
   | "mute"
   | "connect"
   | "crash"
+  | "restart"
   | "unavailable"
   | "time"
   | "sleep"
@@ -79,6 +80,7 @@ const weights: ReadonlyArray<readonly [StepTag, number]> = [
   ["mute", 4],
   ["connect", 40],
   ["crash", 5],
+  ["restart", 6],
   ["unavailable", 3],
   ["time", 45],
   ["sleep", 3]
@@ -86,7 +88,16 @@ const weights: ReadonlyArray<readonly [StepTag, number]> = [
 const table: ReadonlyArray<StepTag> = weights.flatMap(([tag, weight]) => Array.from({ length: weight }, () => tag))
 
 const times = [5, 200, 1_000, 1_500, 5_000, 11_000, 61_000, 130_000, 700_000] as const
-const calm: ReadonlySet<StepTag> = new Set(["cut", "mute", "crash", "unavailable", "sleep", "late", "strayError"])
+const calm: ReadonlySet<StepTag> = new Set([
+  "cut",
+  "mute",
+  "crash",
+  "restart",
+  "unavailable",
+  "sleep",
+  "late",
+  "strayError"
+])
 
 const policies = {
   askAlways: ApprovalPolicy.askAlways,
@@ -260,6 +271,8 @@ const play = (world: World, step: Step): void => {
       return world.connect()
     case "crash":
       return world.crash()
+    case "restart":
+      return world.restart(a % 2 === 0)
     case "unavailable":
       return world.giveUp()
     case "time":

@@ -5,6 +5,11 @@ import type { TurnOutcome } from "../../src/Turn.ts"
 import type { SimTurn } from "./simulatedAgent.ts"
 import type { World } from "./world.ts"
 
+/** From here on something may have been missed: the connection was lost, or the host ended and was started again. */
+const isLoss = (event: SessionEvent): boolean =>
+  (event._tag === "ConnectionChanged" && event.status._tag === "lost") ||
+  (event._tag === "SessionOpened" && event.how._tag === "resumed")
+
 /** Says what is wrong, or nothing. */
 export type Law = (world: World) => string | undefined
 
@@ -49,7 +54,7 @@ const isHazy = (world: World): boolean => {
   const { agent, config, log } = world
   const gap = () =>
     world.slept || agent.turns.some(({ end }) => end._tag === "interrupted" && end.quietly) ||
-    log.some(({ event }) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
+    log.some(({ event }) => isLoss(event))
   const between = () =>
     (config.canSteer && agent.prompts.size > 1) ||
     [...agent.prompts.values()].some((prompt) => prompt.foreign || prompt.arrivedIn !== undefined)
@@ -121,7 +126,7 @@ export const receipts: Law = (world) => {
 
 const lossAround = (world: World, index: number): boolean =>
   world.failedCalls > 0 || world.closeAskedAt !== undefined ||
-  world.log.some(({ event }, at) => at <= index && event._tag === "ConnectionChanged" && event.status._tag === "lost")
+  world.log.some(({ event }, at) => at <= index && isLoss(event))
 
 interface TurnSpan {
   readonly id: string
@@ -195,9 +200,7 @@ const untrue = (world: World, span: TurnSpan, outcome: TurnOutcome, truth: SimTu
     overlaps(at, at) && event._tag === "RequestSettled" &&
     (event.by === "expiry" || event.decision?._tag === "cancel")
   )
-  const gap = world.log.some(({ event }, at) =>
-    overlaps(at, at) && event._tag === "ConnectionChanged" && event.status._tag === "lost"
-  )
+  const gap = world.log.some(({ event }, at) => overlaps(at, at) && isLoss(event))
   // A turn that a resync found had begun before.
   const lostBefore = world.log[span.from]?.event.origin === "resync"
   // A prompt that the agent dropped before it had begun with it.
@@ -331,7 +334,10 @@ export const sequence: Law = (world) => {
 export const texts: Law = (world) => {
   const laid = new Map<string, string>()
   for (const { event } of world.log) {
-    if (event._tag === "ItemDelta") {
+    if (event._tag === "SessionOpened") {
+      // Who reads in a new host has none of the text: it is given from its beginning.
+      laid.clear()
+    } else if (event._tag === "ItemDelta") {
       const text = laid.get(event.itemId) ?? ""
       if (event.offset !== text.length)
         return `a delta of ${event.itemId} lies at ${event.offset}, not at ${text.length}`

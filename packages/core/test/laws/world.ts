@@ -3,11 +3,13 @@ import type { ErrorInfo } from "../../src/AgentError.ts"
 import type { Answer } from "../../src/AgentRequest.ts"
 import type { ApprovalPolicy } from "../../src/ApprovalPolicy.ts"
 import { PromptId, SessionId } from "../../src/Ids.ts"
+import * as checkpoint from "../../src/internal/engine/checkpoint.ts"
 import type { EngineCommand, EngineInput, EngineState } from "../../src/internal/engine/state.ts"
 import * as State from "../../src/internal/engine/state.ts"
 import * as Step from "../../src/internal/engine/step.ts"
+import * as toldTurns from "../../src/internal/toldTurns.ts"
 import * as Prompt from "../../src/Prompt.ts"
-import type { SessionEvent } from "../../src/SessionEvent.ts"
+import type { DurableEvent, SessionEvent } from "../../src/SessionEvent.ts"
 import type { Signal } from "../../src/Signal.ts"
 import type { InterruptedBy } from "../../src/Turn.ts"
 import type { Manner } from "./manners.ts"
@@ -85,7 +87,7 @@ const connectionLost = errorInfo("ConnectionLost", "lost")
 export class World {
   readonly engine: Engine
   readonly config: Config
-  readonly S: EngineState
+  S: EngineState
   readonly words: Words
   readonly agent: SimulatedAgent
   readonly log: Array<Entry> = []
@@ -97,6 +99,10 @@ export class World {
   readonly stops: Array<{ readonly from: number; readonly to: number; readonly by: InterruptedBy }> = []
   readonly unavailable: Array<number> = []
   readonly keepJson: boolean
+  /** What a journal holds of the open things, as text. */
+  private readonly open = new Map<string, string>()
+  private noting = checkpoint.make()
+  private told: toldTurns.ToldTurns
   /** What the engine was fed, for people to read. */
   readonly inputs: Array<{ readonly at: number; readonly text: string }> | undefined
   now = 1_000_000
@@ -127,16 +133,8 @@ export class World {
     this.engine = engine
     this.config = config
     this.keepJson = keepJson
-    this.S = State.make({
-      sessionId: SessionId.make("ses_1"),
-      provider: "sim",
-      cwd: "/repo",
-      firstSeq: 0,
-      canSteer: config.canSteer,
-      promptKey: (id) => `k-${id}`,
-      limits: { ...State.defaultLimits, queue: config.queue },
-      ...(config.expiresAfter === undefined ? undefined : { expiresAfter: config.expiresAfter })
-    }, config.policy)
+    this.S = this.state(0)
+    this.told = toldTurns.make(this.S, [])
     this.words = new Words(config)
     this.agent = new SimulatedAgent(
       this.words.reporter((...signals) => {
@@ -157,6 +155,20 @@ export class World {
     this.dispatch([{ _tag: "connected", generation: 1, resync: false }])
   }
 
+  private state(firstSeq: number): EngineState {
+    const { config } = this
+    return State.make({
+      sessionId: SessionId.make("ses_1"),
+      provider: "sim",
+      cwd: "/repo",
+      firstSeq,
+      canSteer: config.canSteer,
+      promptKey: (id) => `k-${id}`,
+      limits: { ...State.defaultLimits, queue: config.queue },
+      ...(config.expiresAfter === undefined ? undefined : { expiresAfter: config.expiresAfter })
+    }, config.policy)
+  }
+
   dispatch(inputs: ReadonlyArray<EngineInput>): void {
     const S = this.S
     if (this.inputs !== undefined) {
@@ -172,6 +184,16 @@ export class World {
       )
     }
     if (S.events.length > 0) {
+      const changes: checkpoint.Changes = new Map()
+      for (const event of S.events) {
+        if (event._tag === "ItemDelta") continue
+        checkpoint.note(S, this.noting, event, changes)
+        if (checkpoint.changesTold(event)) changes.set(checkpoint.toldName, this.told.keys())
+      }
+      for (const [name, value] of changes) {
+        if (value === undefined) this.open.delete(name)
+        else this.open.set(name, JSON.stringify(value))
+      }
       for (const event of S.events.splice(0)) {
         this.log.push({ event, json: this.keepJson && event._tag !== "ItemDelta" ? JSON.stringify(event) : undefined })
         if (event._tag === "SessionClosed") this.closedAt ??= this.now
@@ -376,6 +398,38 @@ export class World {
     this.agent.crash()
     for (const call of [...this.calls]) this.fail(call)
     this.cut(false)
+  }
+
+  /**
+   * The host is killed and started again on its journal, while the agent goes on or dies with it. What was not told to
+   * the agent is not told, what was on its way to the host is gone.
+   */
+  restart(withAgent: boolean): void {
+    if (this.S.phase !== "open") return
+    if (withAgent) this.agent.crash()
+    this.calls.splice(0)
+    this.stream.splice(0)
+    this.late.splice(0)
+    this.mutedAt = undefined
+    const seq = this.S.seq
+    const open = new Map([...this.open].map(([name, text]) => [name, JSON.parse(text) as unknown]))
+    for (const id of this.promptIds) open.set(checkpoint.inputName(id), Prompt.text(`text of ${id}`))
+    const wanted = new Set(checkpoint.itemSeqs(open))
+    const items = new Map<number, DurableEvent>()
+    for (const { event } of this.log) {
+      if (event._tag !== "ItemDelta" && event.seq !== undefined && wanted.has(event.seq)) items.set(event.seq, event)
+    }
+    this.S = this.state(seq)
+    this.told = toldTurns.make(this.S, open.get(checkpoint.toldName) as ReadonlyArray<string> | undefined)
+    this.noting = checkpoint.restore(this.S, { open, items }, this.now)
+    this.heard = this.now
+    this.generation = 1
+    this.connected = true
+    this.dispatch([
+      { _tag: "connecting" },
+      { _tag: "opened", how: { _tag: "resumed" } },
+      { _tag: "connected", generation: 1, resync: true }
+    ])
   }
 
   giveUp(): void {

@@ -97,7 +97,7 @@ export interface InterruptRecord {
 export interface TurnRecord {
   readonly id: TurnId
   readonly key: string
-  readonly startedAt: number
+  startedAt: number
   /** The first input after which a snapshot may judge this turn. */
   fence: number
   /** Its own identity was seen on this generation's stream. */

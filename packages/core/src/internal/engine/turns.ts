@@ -23,10 +23,11 @@ export const start = (S: EngineState, key: string, id: string): TurnRecord => {
 }
 
 /** A turn of somebody else that is not told of: what the agent says of it has no effect. */
-export const passOver = (S: EngineState, key: string): void => {
+export const passOver = (S: EngineState, key: string): TurnRecord => {
   const turn = make(S, key, `trn_${key}`)
   S.turnByKey.set(key, turn)
   keep(S, turn, true)
+  return turn
 }
 
 /** Remembers a turn that has ended, the newest of them, with all its keys: late frames are judged by it. */
@@ -41,7 +42,7 @@ const keep = (S: EngineState, turn: TurnRecord, noticed: boolean): void => {
   }
 }
 
-const make = (S: EngineState, key: string, id: string): TurnRecord => ({
+export const make = (S: EngineState, key: string, id: string): TurnRecord => ({
   id: TurnId.make(id),
   key,
   startedAt: S.now,
