@@ -19,6 +19,7 @@
  *   events stay: they are what cannot be recomputed, and the completed item carries the whole text. A reader that had
  *   not taken that text is given a `Lagged` with an empty range, `{ from: n + 1, to: n }`, at the place between the
  *   durable events `n` and `n + 1` where text is missing first: no durable event was missed.
+ * - A log with an `earlier` (a journal) has no durable event missing as long as that has it.
  * - One `Lagged` stands for everything that had left by then; another follows only when more left since. What had left
  *   before a reader without `after` started is not missed by it.
  *
@@ -28,8 +29,9 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
+import type { AgentError } from "./AgentError.ts"
 import * as window from "./internal/eventWindow.ts"
-import type { Lagged, SessionEvent } from "./SessionEvent.ts"
+import type { DurableEvent, Lagged, SessionEvent } from "./SessionEvent.ts"
 
 const TypeId = "~@reins/core/EventLog"
 
@@ -43,11 +45,30 @@ export interface EventLog {
   readonly [TypeId]: typeof TypeId
 }
 
+/**
+ * Reads durable events that have left the window.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Earlier = (
+  after: number,
+  limit: number
+) => Effect.Effect<ReadonlyArray<DurableEvent>, AgentError>
+
+/** Events of one page from `earlier`. */
+const page = 500
+
 class Log extends window.State implements EventLog {
   readonly [TypeId] = TypeId
+  readonly earlier: Earlier | undefined
+  constructor(maxDurable: number, maxDeltaChars: number, firstSeq: number, earlier: Earlier | undefined) {
+    super(maxDurable, maxDeltaChars, firstSeq)
+    this.earlier = earlier
+  }
 }
 
-const stateOf = (log: EventLog): window.State => log as Log
+const stateOf = (log: EventLog): Log => log as Log
 
 /**
  * Makes an empty log.
@@ -56,6 +77,10 @@ const stateOf = (log: EventLog): window.State => log as Log
  * 4,194,304, each segment charged 64 for its envelope) are kept. `firstSeq` is the seq of the first durable event
  * (default 1): a session that goes on after a restart continues its numbers.
  *
+ * With `held` a durable event is given to readers after `release`, and so is the text that follows it; what waits for that
+ * does not leave the window. `earlier` gives durable events that have left it: with `seq > after`, in order, at most
+ * `limit`; none where they are not kept. Where it fails they count as not kept, and the log says so.
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -63,12 +88,18 @@ export const make = (options?: {
   readonly maxDurable?: number | undefined
   readonly maxDeltaChars?: number | undefined
   readonly firstSeq?: number | undefined
-}): EventLog =>
-  new Log(
+  readonly held?: boolean | undefined
+  readonly earlier?: Earlier | undefined
+}): EventLog => {
+  const log = new Log(
     Math.max(1, options?.maxDurable ?? 4096),
     Math.max(0, options?.maxDeltaChars ?? 4_194_304),
-    options?.firstSeq ?? 1
+    options?.firstSeq ?? 1,
+    options?.earlier
   )
+  if (options?.held === true) log.visible = log.lastSeq
+  return log
+}
 
 /**
  * Appends events and wakes all waiting readers once; readers run later, never inside this call.
@@ -93,13 +124,26 @@ export const append = (log: EventLog, events: ReadonlyArray<SessionEvent>): void
     if (event._tag === "ItemDelta") window.appendDelta(state, event)
     else window.appendDurable(state, event)
   }
-  while (state.slots.length - 1 > state.maxDurable) window.evictDurable(state)
+  while (state.slots.length - 1 > state.maxDurable && state.floor < state.visible) window.evictDurable(state)
   if (state.chars > state.maxDeltaChars) window.evictText(state)
   window.wake(state, durable)
 }
 
 /**
- * Ends the log: readers deliver what they have not given yet and then complete, also those that start later.
+ * Lets readers of a `held` log have the durable events up to this seq.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const release = (log: EventLog, seq: number): void => {
+  const state = stateOf(log)
+  window.release(state, seq)
+  while (state.slots.length - 1 > state.maxDurable && state.floor < state.visible) window.evictDurable(state)
+}
+
+/**
+ * Ends the log: readers deliver what they have not given yet and then complete, also those that start later. What is
+ * held back is waited for.
  *
  * @category combinators
  * @since 0.1.0
@@ -200,12 +244,46 @@ export const read = (log: EventLog, options?: {
       taken: new Map()
     }
     const pull: Pull.Pull<readonly [SessionEvent | Lagged, ...Array<SessionEvent | Lagged>]> = Effect.suspend(() => {
+      const { earlier } = state
+      if (earlier !== undefined && reader.seq < state.floor) {
+        return Effect.flatMap(readEarlier(state, reader, earlier), (batch) =>
+          isNonEmpty(batch) ? Effect.succeed(batch) : pull)
+      }
       const batch = window.take(state, reader)
-      if (isNonEmpty(batch)) return Effect.succeed(batch)
-      if (state.ended) return Cause.done()
-      return Effect.flatMap(window.wait(state, reader, state.changes), () => pull)
+      if (isNonEmpty(batch))
+        return Effect.succeed(batch)
+      if (state.ended && state.lastSeq <= state.visible)
+        return Cause.done()
+      return Effect.flatMap(window.wait(state, reader, state.changes), () =>
+        pull)
     })
     return pull
   }))
+
+/** What has left the window, from where it is kept; what is not there is told as missing. */
+const readEarlier = (
+  state: Log,
+  reader: window.Reader,
+  earlier: Earlier
+): Effect.Effect<Array<SessionEvent | Lagged>> =>
+  earlier(reader.seq, Math.min(page, state.floor - reader.seq)).pipe(
+    Effect.catch((error) => Effect.as(Effect.logWarning("Events that were kept could not be read.", error), [])),
+    Effect.map((found) => {
+      const out: Array<SessionEvent | Lagged> = []
+      for (const event of found) {
+        const seq = event.seq ?? 0
+        if (seq <= reader.seq || seq > state.floor) continue
+        if (seq > reader.seq + 1) out.push(window.lag(state, reader.seq + 1, seq - 1))
+        out.push(event)
+        window.enter(reader, seq)
+      }
+      if (out.length === 0) {
+        out.push(window.lag(state, reader.seq + 1, state.floor))
+        window.enter(reader, state.floor)
+      }
+      reader.told = state.losses
+      return out
+    })
+  )
 
 const isNonEmpty = <A>(items: Array<A>): items is [A, ...Array<A>] => items.length > 0

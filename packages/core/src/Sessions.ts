@@ -16,6 +16,7 @@ import * as Option from "effect/Option"
 import type { Json } from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as AgentError from "./AgentError.ts"
 import * as ApprovalPolicy from "./ApprovalPolicy.ts"
@@ -23,6 +24,8 @@ import { BindingStore } from "./BindingStore.ts"
 import type { Binding } from "./BindingStore.ts"
 import type { Conversation, ConversationPage } from "./Conversation.ts"
 import type { McpServers } from "./McpServer.ts"
+import * as EventJournal from "./EventJournal.ts"
+import type { HistoryPage } from "./History.ts"
 import { SessionId } from "./Ids.ts"
 import { defaultLimits } from "./internal/engine/state.ts"
 import * as identifier from "./internal/identifier.ts"
@@ -30,10 +33,11 @@ import * as keyedLocks from "./internal/keyedLocks.ts"
 import * as links from "./internal/links.ts"
 import * as openSession from "./internal/openSession.ts"
 import * as sessionList from "./internal/sessionList.ts"
+import * as storedEvents from "./internal/storedEvents.ts"
 import * as Prompt from "./Prompt.ts"
 import { Providers } from "./Providers.ts"
 import type { Session } from "./Session.ts"
-import type { DurableEvent, Opened } from "./SessionEvent.ts"
+import type { DurableEvent, Lagged, Opened, SessionEvent } from "./SessionEvent.ts"
 import type { SessionFilter, SessionPage } from "./SessionSummary.ts"
 
 /**
@@ -65,6 +69,11 @@ export interface OpenOptions {
   readonly policy?: ApprovalPolicy.ApprovalPolicy
   /** How long a request may stay open; then the turn is interrupted. Default: for ever. */
   readonly approvalExpiresAfter?: Duration.Input
+  /**
+   * What becomes of prompts that still waited when the last host ended: `keep`, the default, leaves them queued; `return`
+   * gives them back (`returned`). Only a journal knows of them.
+   */
+  readonly queued?: "keep" | "return"
   /** Hears what happens while the session opens (a server that starts slowly), before its events can be read. */
   readonly onProgress?: (event: DurableEvent) => void
 }
@@ -110,6 +119,8 @@ export interface Limits {
   readonly silenceEnd?: Duration.Input
   /** A turn stopped at close: 3 seconds; the whole close takes at most 5. */
   readonly close?: Duration.Input
+  /** A journal that fails, until the session ends: 30 seconds. */
+  readonly store?: Duration.Input
 }
 
 /**
@@ -129,6 +140,20 @@ export class Sessions extends Context.Service<Sessions, {
   readonly opened: Effect.Effect<ReadonlyArray<Session>>
   /** What is stored of sessions, open or not, most recently updated first. */
   readonly list: (filter?: SessionFilter) => Effect.Effect<SessionPage, AgentError.AgentError>
+  /**
+   * The durable events of a session with `seq > after`, open or not. Of one that is open here they go on until it closes;
+   * of another one they end with the newest that the journal has. What has left the journal is told by `Lagged`.
+   * Without a journal only open sessions can be read: others fail with `Unsupported`.
+   */
+  readonly events: (
+    id: SessionId,
+    options?: { readonly after?: number }
+  ) => Stream.Stream<SessionEvent | Lagged, AgentError.AgentError>
+  /** Turns of a session that need not be open, from the journal: the newest, or those before a page. */
+  readonly history: (
+    id: SessionId,
+    request?: { readonly before?: string; readonly limit?: number }
+  ) => Effect.Effect<HistoryPage, AgentError.AgentError>
   /** The agent's own conversations, most recently updated first, whether a session is bound to them or not. */
   readonly conversations: (options: {
     readonly provider: string
@@ -196,6 +221,7 @@ const make = (limits: Limits) =>
   Effect.gen(function*() {
     const providers = yield* Providers
     const store = yield* BindingStore
+    const journal = yield* EventJournal.Current
     const defaultPolicy = yield* ApprovalPolicy.Current
     const entries = new Map<SessionId, Entry>()
     const starts = yield* Semaphore.make(limits.concurrentStarts ?? 8)
@@ -214,6 +240,7 @@ const make = (limits: Limits) =>
     }
     const calls = { acknowledge: millis(limits.acknowledge, 30_000), call: millis(limits.call, 30_000) }
 
+    const patience = millis(limits.store, 30_000)
     let stopped = false
 
     const release = (id: SessionId, entry: Entry): Effect.Effect<void> =>
@@ -282,7 +309,10 @@ const make = (limits: Limits) =>
         store,
         calls,
         attachments,
+        patience,
+        queued: options.queued ?? "keep",
         limits: engineLimits,
+        ...(journal === undefined ? undefined : { journal }),
         onFork: (seed) => fork({ id, options, provider: providerId, cwd }, seed),
         ...(forked === undefined ? undefined : { forked }),
         policy: options.policy ?? defaultPolicy,
@@ -489,10 +519,13 @@ const make = (limits: Limits) =>
           }
           yield* provider.removeConversation({ cursor: binding.cursor, cwd: binding.cwd })
         }
+        if (journal !== undefined) yield* journal.remove(id)
         yield* store.remove(id)
       },
       Effect.scoped
     )
+
+    const reading = storedEvents.make({ journal, store })
 
     const opened = Effect.sync(() =>
       [...entries.values()].flatMap((entry) =>
@@ -527,6 +560,9 @@ const make = (limits: Limits) =>
           provider.conversations === undefined
             ? unsupported(provider.id, "listing conversations")
             : provider.conversations(options)),
+      events: (id, { after = 0 } = {}) =>
+        Stream.suspend(() => entries.get(id)?.open?.events({ after }) ?? reading.events(id, after)),
+      history: reading.history,
       adopt,
       remove,
       close,

@@ -9,7 +9,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as AgentError from "../AgentError.ts"
 import type { Connection } from "../Provider.ts"
-import { errorOf } from "./driver.ts"
+import { errorOf } from "./agentCalls.ts"
 import type { Driver } from "./driver.ts"
 
 const base = 250

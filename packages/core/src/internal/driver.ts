@@ -2,7 +2,6 @@
  * Runs the engine of one session: feeds it, keeps its log, carries out its commands, wakes it when time is due.
  * `dispatch` is synchronous, so that a host's command has taken effect when it returns.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -13,6 +12,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as AgentError from "../AgentError.ts"
+import type { EventJournal } from "../EventJournal.ts"
 import * as EventLog from "../EventLog.ts"
 import type { PromptId, TurnId } from "../Ids.ts"
 import type { PromptInput, Receipt } from "../Prompt.ts"
@@ -21,11 +21,14 @@ import type { SessionState } from "../Session.ts"
 import type { DurableEvent } from "../SessionEvent.ts"
 import type { Snapshot } from "../Signal.ts"
 import type { PromptOutcome, TurnOutcome } from "../Turn.ts"
+import * as agentCalls from "./agentCalls.ts"
 import { dropOldest } from "./dropOldest.ts"
+import type { Checkpoint } from "./engine/checkpoint.ts"
 import { isFinal } from "./engine/prompts.ts"
 import type { EngineCommand, EngineInput, EngineState } from "./engine/state.ts"
 import { remembered } from "./engine/state.ts"
 import { step } from "./engine/step.ts"
+import * as journalWriter from "./journalWriter.ts"
 import * as sessionView from "./sessionView.ts"
 
 /** Waits for calls to the agent. */
@@ -67,35 +70,28 @@ export interface Driver {
   readonly reconnect: Latch.Latch
   /** Completes when the engine has closed the session. */
   readonly finished: Deferred.Deferred<string>
+  /** Writes to the journal what was told so far, and from now on what is told. */
+  readonly keep: Effect.Effect<void, AgentError.AgentError>
+  /** Completes when the journal has what was told so far. */
+  readonly kept: Effect.Effect<void>
+  /** The seq up to which the journal has all; what was told last where there is none. */
+  readonly keptSeq: () => number
 }
 
-/** Reasons after which nobody knows whether a call reached the agent. Any other reason is the agent's own refusal. */
-const uncertain = new Set([
-  "ConnectionLost",
-  "UpstreamSilent",
-  "ProcessExited",
-  "Unavailable",
-  "ProtocolError",
-  "StartTimeout",
-  "Overloaded"
-])
-
-export const noConnection = (provider: string) =>
-  AgentError.make(
-    new AgentError.ConnectionLost({ target: provider, description: "There is no connection to the agent." })
-  )
-
-/** The error for whatever an adapter ends with: its own, a defect, or an interrupt that did not come from us. */
-export const errorOf = (cause: Cause.Cause<unknown>, provider: string): AgentError.AgentError =>
-  Cause.hasInterruptsOnly(cause)
-    ? AgentError.make(
-      new AgentError.ConnectionLost({ target: provider, description: "The adapter gave the call up." })
-    )
-    : AgentError.fromUnknown(cause)
+/** Where a session is kept. */
+export interface Keeping {
+  readonly journal: EventJournal
+  readonly noting: Checkpoint
+  /** What was open when the session was restored. */
+  readonly names: Iterable<string>
+  /** How long the store may fail until the session ends, in milliseconds. */
+  readonly patience: number
+}
 
 export const make = (options: {
   readonly state: EngineState
   readonly limits: CallLimits
+  readonly keeping?: Keeping
   /** Hears every durable event after it is in the log. */
   readonly onDurable: (event: DurableEvent) => void
   /** The keys of the turns that the host was told of, if that is known; a resync tells what came after them. */
@@ -106,7 +102,14 @@ export const make = (options: {
   Effect.gen(function*() {
     const S = options.state
     const clock = yield* Clock.Clock
-    const log = EventLog.make({ firstSeq: S.seq + 1 })
+    const { keeping } = options
+    const log = EventLog.make({
+      firstSeq: S.seq + 1,
+      held: keeping !== undefined,
+      ...(keeping === undefined ? undefined : {
+        earlier: (after: number, limit: number) => keeping.journal.read(S.options.sessionId, { after, limit })
+      })
+    })
     const summary = yield* SubscriptionRef.make(sessionView.state(S))
     const finished = yield* Deferred.make<string>()
     const run = yield* FiberSet.makeRuntime<never, void, never>()
@@ -121,6 +124,8 @@ export const make = (options: {
     let shown = sessionView.state(S)
     /** Those who wait are told when all inputs were taken: they may run, and dispatch, in the very call that tells. */
     const told: Array<() => void> = []
+    /** Who waits for what is not in the journal yet. */
+    const untold: Array<{ readonly seq: number; readonly tell: () => void }> = []
     let telling = false
 
     const tell = (): void => {
@@ -133,13 +138,40 @@ export const make = (options: {
       }
     }
 
+    const writer = keeping === undefined ? undefined : journalWriter.make({
+      ...keeping,
+      state: S,
+      told: () => options.told?.(),
+      inputOf: (id) => waiters.get(id)?.input,
+      run,
+      onCommitted: (seq) => {
+        EventLog.release(log, seq)
+        while (untold[0] !== undefined && untold[0].seq <= seq) told.push(untold.shift()?.tell ?? (() => {}))
+        if (idle.size > 0 && isAtRest()) resumeIdle()
+        tell()
+      },
+      onFailed: (error) => {
+        run(Effect.logError("A session ends because its events cannot be stored.", error))
+        dispatch([{ _tag: "close", why: `the store failed: ${error.message}` }])
+      }
+    })
+
+    /** What somebody waits for is told when it is kept. */
+    const tellKept = (fn: () => void): void => {
+      if (writer === undefined || writer.committed() >= S.seq || !writer.isWriting()) told.push(fn)
+      else untold.push({ seq: S.seq, tell: fn })
+    }
+
+    const isAtRest = (): boolean =>
+      sessionView.isQuiescent(S) && (writer === undefined || !writer.isWriting() || writer.committed() >= S.seq)
+
     const settleReceipt = (waiter: PromptWaiter, receipt: Receipt): void => {
-      told.push(() => Deferred.doneUnsafe(waiter.receipt, Effect.succeed(receipt)))
+      tellKept(() => Deferred.doneUnsafe(waiter.receipt, Effect.succeed(receipt)))
     }
 
     const settleOutcome = (waiter: PromptWaiter, outcome: PromptOutcome, seq: number): void => {
       waiter.toldAt = seq
-      told.push(() => Deferred.doneUnsafe(waiter.outcome, Effect.succeed(outcome)))
+      tellKept(() => Deferred.doneUnsafe(waiter.outcome, Effect.succeed(outcome)))
     }
 
     const show = (): void => {
@@ -167,9 +199,9 @@ export const make = (options: {
       byTurn.clear()
       EventLog.end(log)
       show()
-      resumeIdle()
-      told.push(() => Effect.runFork(PubSub.shutdown(summary.pubsub)))
-      told.push(() => Deferred.doneUnsafe(finished, Effect.succeed(why)))
+      tellKept(resumeIdle)
+      tellKept(() => Effect.runFork(PubSub.shutdown(summary.pubsub)))
+      tellKept(() => Deferred.doneUnsafe(finished, Effect.succeed(why)))
     }
 
     const observe = (event: DurableEvent): void => {
@@ -234,6 +266,7 @@ export const make = (options: {
       S.events = []
       S.commands = []
       run(Effect.logError("A session ended by a defect of its engine.", defect))
+      writer?.abandon()
       end("a defect of the session engine", { _tag: "failed", error }, { _tag: "failed", error })
     }
 
@@ -244,11 +277,14 @@ export const make = (options: {
       if (events.length > 0) {
         S.events = []
         EventLog.append(log, events)
+        const kept: Array<DurableEvent> = []
         for (const event of events) {
           if (event._tag === "ItemDelta") continue
           durable = true
+          if (writer !== undefined) kept.push(event)
           observe(event)
         }
+        writer?.take(kept)
       }
       if (commands.length > 0) {
         S.commands = []
@@ -256,26 +292,14 @@ export const make = (options: {
       }
       if (durable) {
         show()
-        if (idle.size > 0 && sessionView.isQuiescent(S)) resumeIdle()
+        if (idle.size > 0 && isAtRest()) resumeIdle()
       }
       const wakeAt = S.wakeAt
       if (wakeAt !== undefined && (sleepingUntil === undefined || wakeAt < sleepingUntil)) Latch.openUnsafe(wake)
     }
 
     const callOn: Driver["callOn"] = (connection, effect, limit, what) =>
-      Effect.suspend(() => effect(connection)).pipe(
-        Effect.timeoutOrElse({
-          duration: limit,
-          orElse: () =>
-            Effect.fail(AgentError.make(
-              new AgentError.ConnectionLost({
-                target: S.options.provider,
-                description: `The agent did not answer ${what} within ${limit} ms.`
-              })
-            ))
-        }),
-        Effect.catchCause((cause) => Effect.fail(errorOf(cause, S.options.provider)))
-      )
+      agentCalls.bounded(S.options.provider, effect(connection), limit, what)
 
     const call = <A>(
       effect: (connection: Connection) => Effect.Effect<A, AgentError.AgentError>,
@@ -285,9 +309,12 @@ export const make = (options: {
       Effect.suspend(() => {
         const connection = driver.connection
         return connection === undefined
-          ? Effect.fail(noConnection(S.options.provider))
+          ? Effect.fail(agentCalls.noConnection(S.options.provider))
           : callOn(connection, effect, limit, what)
       })
+
+    /** What is sent to the agent is known to the journal before. */
+    const ahead = (): Effect.Effect<void> => writer === undefined ? Effect.void : writer.settled(S.seq)
 
     const carryOut = (command: EngineCommand): void => {
       switch (command._tag) {
@@ -301,11 +328,16 @@ export const make = (options: {
             attempt
           }
           run(
-            call(
-              (connection) =>
-                steer && connection.steer !== undefined ? connection.steer(submission) : connection.submit(submission),
-              options.limits.acknowledge,
-              "a prompt"
+            Effect.andThen(
+              ahead(),
+              call(
+                (connection) =>
+                  steer && connection.steer !== undefined
+                    ? connection.steer(submission)
+                    : connection.submit(submission),
+                options.limits.acknowledge,
+                "a prompt"
+              )
             ).pipe(
               submissions.withPermit,
               Effect.match({
@@ -316,7 +348,7 @@ export const make = (options: {
                     id: prompt.id,
                     attempt,
                     error: AgentError.toInfo(error),
-                    refused: !uncertain.has(error.reason._tag)
+                    refused: agentCalls.isRefusal(error)
                   }])
               })
             )
@@ -337,7 +369,10 @@ export const make = (options: {
         case "settle": {
           const { record, answer } = command
           run(
-            call((connection) => connection.settle(record.signal, answer), options.limits.call, "an answer").pipe(
+            Effect.andThen(
+              ahead(),
+              call((connection) => connection.settle(record.signal, answer), options.limits.call, "an answer")
+            ).pipe(
               Effect.match({
                 onSuccess: (result) => dispatch([{ _tag: "delivered", id: record.id, result }]),
                 onFailure: () => dispatch([{ _tag: "delivered", id: record.id, result: "failed" }])
@@ -397,7 +432,7 @@ export const make = (options: {
       dispatch,
       waiters,
       quiescent: Effect.callback<void>((resume) => {
-        if (sessionView.isQuiescent(S)) {
+        if (isAtRest()) {
           resume(Effect.void)
           return
         }
@@ -408,10 +443,16 @@ export const make = (options: {
         })
       }),
       callOn,
+      keep: writer === undefined ? Effect.void : writer.begin,
+      kept: Effect.suspend(ahead),
+      keptSeq: () => writer === undefined ? S.seq : Math.min(writer.committed(), S.seq),
       connection: undefined,
       reconnect: Latch.makeUnsafe(false),
       finished
     }
+
+    // What a store does not take in time must not keep readers for ever.
+    if (writer !== undefined) yield* Effect.addFinalizer(() => Effect.sync(writer.abandon))
 
     // One sleeper per session: it sleeps until the earliest time that is due, and is woken when an earlier one comes up.
     yield* Effect.gen(function*() {

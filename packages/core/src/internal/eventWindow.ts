@@ -102,6 +102,8 @@ export class State {
   /** Counts evictions of text: says of which a reader was told. */
   losses = 0
   ended = false
+  /** Nothing beyond this seq is given to readers yet, nor the text that follows what is beyond it. */
+  visible = Number.POSITIVE_INFINITY
   coalesced = 0
   lagged = 0
   /** The segments of the last slot that may grow. */
@@ -196,6 +198,8 @@ const unlink = (slot: Slot, segment: Segment): void => {
 // everything that is appended until then is one batch for it.
 export const wake = (state: State, durable: boolean): void => {
   state.changes++
+  // What was appended waits for its release.
+  if (state.lastSeq > state.visible && !state.ended) return
   for (const waiter of state.waiters) {
     if (!durable && !waiter.deltas) continue
     state.waiters.delete(waiter)
@@ -266,6 +270,17 @@ const trim = (segment: Segment, count: number): void => {
 // reading
 // -----------------------------------------------------------------------------
 
+/** Lets readers have the durable events up to this seq. */
+export const release = (state: State, seq: number): void => {
+  if (seq <= state.visible) return
+  state.visible = seq
+  state.changes++
+  for (const waiter of state.waiters) {
+    state.waiters.delete(waiter)
+    waiter.resume(Effect.yieldNow)
+  }
+}
+
 /** The cursor of one reader. */
 export interface Reader {
   readonly deltas: boolean
@@ -289,19 +304,19 @@ export const wait = (state: State, reader: Reader, seen: number): Effect.Effect<
     })
   })
 
-const lag = (state: State, from: number, to: number): Lagged => {
+export const lag = (state: State, from: number, to: number): Lagged => {
   state.lagged++
   return { _tag: "Lagged", from, to }
 }
 
-const enter = (reader: Reader, seq: number): void => {
+export const enter = (reader: Reader, seq: number): void => {
   reader.seq = seq
   if (reader.taken.size > 0) reader.taken.clear()
 }
 
 export const take = (state: State, reader: Reader): Array<SessionEvent | Lagged> => {
   const out: Array<SessionEvent | Lagged> = []
-  while (out.length < maxPull) {
+  while (out.length < maxPull && reader.seq <= state.visible) {
     if (reader.seq < state.floor) {
       out.push(lag(state, reader.seq + 1, state.floor))
       enter(reader, state.floor)
@@ -312,7 +327,7 @@ export const take = (state: State, reader: Reader): Array<SessionEvent | Lagged>
     if (slot === undefined) break
     if (reader.deltas) takeText(state, reader, slot, out)
     if (out.length >= maxPull) break
-    const next = state.slots.at(reader.seq + 1 - state.floor)?.event
+    const next = reader.seq < state.visible ? state.slots.at(reader.seq + 1 - state.floor)?.event : undefined
     if (next === undefined) break
     out.push(next)
     enter(reader, reader.seq + 1)

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as AgentError from "../AgentError.ts"
 import type { ApprovalPolicy } from "../ApprovalPolicy.ts"
 import type { Binding, BindingStore } from "../BindingStore.ts"
+import type { EventJournal } from "../EventJournal.ts"
 import * as EventLog from "../EventLog.ts"
 import { PromptId } from "../Ids.ts"
 import type { SessionId, TurnId } from "../Ids.ts"
@@ -22,16 +23,21 @@ import type { Connection, ProviderInstance, Settings } from "../Provider.ts"
 import type { PromptHandle, Session } from "../Session.ts"
 import type { DurableEvent, Lagged, Opened, SessionEvent } from "../SessionEvent.ts"
 import type { PromptOutcome } from "../Turn.ts"
+import * as agentCalls from "./agentCalls.ts"
 import * as connectionLoop from "./connectionLoop.ts"
 import * as driverModule from "./driver.ts"
 import type { CallLimits } from "./driver.ts"
+import * as checkpoint from "./engine/checkpoint.ts"
 import type { EngineLimits } from "./engine/state.ts"
 import * as engine from "./engine/state.ts"
 import * as identifier from "./identifier.ts"
+import * as journalHistory from "./journalHistory.ts"
 import * as promptIntake from "./promptIntake.ts"
 import * as rewriting from "./rewriting.ts"
 import * as sessionHistory from "./sessionHistory.ts"
+import * as sessionKeeping from "./sessionKeeping.ts"
 import * as sessionView from "./sessionView.ts"
+import * as settingsModule from "./settings.ts"
 import * as toldTurns from "./toldTurns.ts"
 
 export interface SessionOptions {
@@ -58,6 +64,11 @@ export interface SessionOptions {
   /** Opens a session with a copy of this one's conversation. */
   readonly onFork: (seed: ForkSeed) => Effect.Effect<Session, AgentError.AgentError>
   readonly store: BindingStore["Service"]
+  readonly journal?: EventJournal
+  /** How long the journal may fail until the session ends, in milliseconds. */
+  readonly patience: number
+  /** What becomes of prompts that were queued when the host ended. */
+  readonly queued: "keep" | "return"
   readonly realPath?: (path: string) => string | undefined
   readonly onProgress?: (event: DurableEvent) => void
 }
@@ -95,11 +106,15 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
   Effect.gen(function*() {
     const { provider, store } = options
     const context = { provider: provider.id, sessionId: options.id }
+    const { journal } = options
+    const kept = journal === undefined || options.binding === undefined
+      ? sessionKeeping.nothing
+      : yield* sessionKeeping.load(journal, options.id)
     const S = engine.make({
       sessionId: options.id,
       provider: provider.id,
       cwd: options.cwd,
-      firstSeq: options.binding?.lastSeq ?? 0,
+      firstSeq: Math.max(options.binding?.lastSeq ?? 0, kept.last),
       canSteer: provider.capabilities.steer,
       promptKey: provider.promptKey ?? ((id) => id),
       limits: options.limits,
@@ -108,17 +123,23 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     }, options.policy)
 
     let cursor: Json | undefined = options.binding?.cursor
-    let model = options.model ?? options.binding?.model
-    let mode = options.mode ?? options.binding?.mode
-    // A variant belongs to its model.
-    let variant = options.variant ?? (options.model === undefined ? options.binding?.variant : undefined)
+    const current: settingsModule.Current = {
+      model: options.model ?? options.binding?.model,
+      mode: options.mode ?? options.binding?.mode,
+      // A variant belongs to its model.
+      variant: options.variant ?? (options.model === undefined ? options.binding?.variant : undefined)
+    }
     let title = options.title ?? options.binding?.title
-    let started = options.binding?.started ?? false
+    let started = options.binding?.started === true || sessionKeeping.wasBegun(kept)
     let lastOutcome = options.binding?.lastOutcome
     const createdAt = options.binding?.createdAt ?? (yield* Clock.currentTimeMillis)
 
     // One that was never begun has nothing yet; of one from before it is what its binding says.
-    const told = toldTurns.make(S, options.binding === undefined ? [] : options.binding.turns)
+    const told = toldTurns.make(
+      S,
+      options.binding === undefined ? [] : sessionKeeping.toldKeys(kept) ?? options.binding.turns
+    )
+    const noting = checkpoint.restore(S, kept, yield* Clock.currentTimeMillis)
 
     const binding = Effect.map(Clock.currentTimeMillis, (now): Binding => ({
       v: 1,
@@ -127,12 +148,10 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       cwd: options.cwd,
       createdAt,
       updatedAt: now,
-      lastSeq: S.seq,
+      lastSeq: driver.keptSeq(),
       started,
       ...(cursor === undefined ? undefined : { cursor }),
-      ...(model === undefined ? undefined : { model }),
-      ...(mode === undefined ? undefined : { mode }),
-      ...(variant === undefined ? undefined : { variant }),
+      ...settingsModule.given(current),
       ...(title === undefined ? undefined : { title }),
       ...(lastOutcome === undefined ? undefined : { lastOutcome }),
       ...turnsOf(told)
@@ -160,6 +179,9 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     const driver = yield* driverModule.make({
       state: S,
       limits: options.calls,
+      ...(journal === undefined
+        ? undefined
+        : { keeping: { journal, noting, names: kept.open.keys(), patience: options.patience } }),
       onDurable,
       told: told.keys,
       onResync: (snapshot) => {
@@ -174,40 +196,24 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
     const report = (signal: Parameters<Parameters<ProviderInstance["connect"]>[0]["report"]>[0]): void =>
       driver.dispatch([{ _tag: "signals", generation: S.generation, signals: [signal] }])
 
-    /** What the connection was made with may have changed meanwhile; a provider without `configure` hears at the next. */
-    const catchUp = (
-      connection: Connection,
-      used: {
-        readonly model: string | undefined
-        readonly mode: string | undefined
-        readonly variant: string | undefined
-        readonly policy: ApprovalPolicy
-      }
-    ): Effect.Effect<void, AgentError.AgentError> =>
-      Effect.suspend(() => {
-        const now = { model, mode, variant, policy: S.policy }
-        if (connection.configure === undefined) return Effect.void
-        const sameModel = now.model === used.model && now.variant === used.variant
-        if (sameModel && now.mode === used.mode && now.policy === used.policy) return Effect.void
-        return Effect.andThen(
-          driver.callOn(
-            connection,
-            (connection) =>
-              connection.configure?.({
-                ...(sameModel || now.model === undefined ? undefined : { model: now.model }),
-                ...(sameModel || now.variant === undefined ? undefined : { variant: now.variant }),
-                ...(now.mode === used.mode || now.mode === undefined ? undefined : { mode: now.mode }),
-                ...(now.policy === used.policy ? undefined : { policy: now.policy })
-              }) ?? Effect.void,
-            options.calls.call,
-            "a change of its settings"
-          ),
-          catchUp(connection, now)
-        )
-      })
+    const closedError = Effect.suspend(() =>
+      AgentError.make(
+        new AgentError.SessionNotFound({ sessionId: options.id, description: "The session is closed." }),
+        context
+      )
+    )
+
+    const settings = settingsModule.make({
+      current,
+      driver,
+      provider,
+      calls: options.calls,
+      context,
+      closed: closedError
+    })
 
     const connect = Effect.suspend(() => {
-      const used = { model, mode, variant, policy: S.policy }
+      const used = settings.used()
       return provider.connect({
         sessionId: options.id,
         cwd: options.cwd,
@@ -216,14 +222,12 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
         report,
         ...(cursor === undefined ? undefined : { cursor }),
         ...(title === undefined ? undefined : { title }),
-        ...(model === undefined ? undefined : { model }),
-        ...(mode === undefined ? undefined : { mode }),
-        ...(variant === undefined ? undefined : { variant }),
+        ...settingsModule.given(used),
         ...(options.mcpServers === undefined ? undefined : { mcpServers: options.mcpServers }),
         ...(options.env === undefined ? undefined : { env: options.env })
       }).pipe(Effect.tap((connection) => {
         cursor = connection.cursor
-        return catchUp(connection, used)
+        return settings.catchUp(connection, used)
       }))
     })
 
@@ -255,8 +259,14 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
               _tag: "opened",
               how: connection.how._tag === "resumed" && options.forked !== undefined ? options.forked : connection.how
             }])
+            if (options.queued === "return") {
+              driver.dispatch([{ _tag: "giveBack", reason: "The host was started again." }])
+            }
           })),
-          Effect.andThen(save)
+          Effect.andThen(save),
+          Effect.andThen(Effect.onError(driver.keep, () =>
+            // Half a session is none.
+            options.binding === undefined ? Effect.ignore(store.remove(options.id)) : Effect.void))
         ),
       onRecreated: (connection) =>
         Effect.sync(() => {
@@ -314,13 +324,6 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       ))
     )
 
-    const closedError = Effect.suspend(() =>
-      AgentError.make(
-        new AgentError.SessionNotFound({ sessionId: options.id, description: "The session is closed." }),
-        context
-      )
-    )
-
     let attached = 0
     const events: Session["events"] = (read) => EventLog.read(driver.log, read)
 
@@ -356,6 +359,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
           delivery: how?.delivery ?? "queue"
         }])
         Latch.openUnsafe(demand)
+        yield* driver.kept
         const handle: PromptHandle = {
           id,
           receipt: Deferred.await(receipt),
@@ -374,34 +378,40 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       closed: closedError
     })
 
+    const history: Session["history"] = (request) =>
+      Effect.gen(function*() {
+        if (isOver()) return yield* closedError
+        const connection = driver.connection
+        const record = provider.capabilities.history ? connection?.history : undefined
+        if (journal !== undefined && (record === undefined || journalHistory.isPlace(request?.before ?? ""))) {
+          return yield* journalHistory.read(journal, options.id, request)
+        }
+        if (!provider.capabilities.history) return yield* unsupported(provider.id, "reading the history")
+        if (connection === undefined) return yield* agentCalls.noConnection(provider.id)
+        if (record === undefined) return yield* unsupported(provider.id, "reading the history")
+        const source = yield* driver.callOn(
+          connection,
+          () =>
+            record({
+              limit: sessionHistory.limitOf(request?.limit),
+              ...(request?.before === undefined ? undefined : { before: request.before })
+            }),
+          options.calls.call,
+          "a question for the history"
+        )
+        return sessionHistory.page(S, source)
+      }).pipe(Effect.mapError((error) => AgentError.withContext(error, context)))
+
     const session: Session = {
       id: options.id,
       provider: provider.id,
       cwd: options.cwd,
       capabilities: provider.capabilities,
       state: driver.summary,
-      view: Effect.sync(() => sessionView.view(S)),
+      // What it shows is kept, so that `events({ after: view.seq })` goes on with it also in the next host.
+      view: Effect.suspend(() => Effect.as(driver.kept, sessionView.view(S))),
       events,
-      history: (request) =>
-        Effect.gen(function*() {
-          if (S.phase === "closing" || S.phase === "closed") return yield* closedError
-          if (!provider.capabilities.history) return yield* unsupported(provider.id, "reading the history")
-          const connection = driver.connection
-          if (connection === undefined) return yield* driverModule.noConnection(provider.id)
-          const { history } = connection
-          if (history === undefined) return yield* unsupported(provider.id, "reading the history")
-          const source = yield* driver.callOn(
-            connection,
-            () =>
-              history({
-                limit: sessionHistory.limitOf(request?.limit),
-                ...(request?.before === undefined ? undefined : { before: request.before })
-              }),
-            options.calls.call,
-            "a question for the history"
-          )
-          return sessionHistory.page(S, source)
-        }).pipe(Effect.mapError((error) => AgentError.withContext(error, context))),
+      history,
       prompt,
       withdraw: (id) =>
         Effect.sync(() => {
@@ -436,52 +446,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
           driver.dispatch([{ _tag: "answer", id, answer }])
           return Effect.void
         }),
-      configure: (change) =>
-        Effect.gen(function*() {
-          if (S.phase === "closing" || S.phase === "closed") return yield* closedError
-          if (change.model !== undefined && !provider.capabilities.setModel) {
-            return yield* unsupported(provider.id, "changing the model")
-          }
-          if (change.mode !== undefined && !provider.capabilities.setMode) {
-            return yield* unsupported(provider.id, "changing the mode")
-          }
-          if (change.variant !== undefined && !provider.capabilities.setModel) {
-            return yield* unsupported(provider.id, "choosing a variant of the model")
-          }
-          if (change.title !== undefined && !provider.capabilities.setTitle) {
-            return yield* unsupported(provider.id, "setting a title")
-          }
-          const connection = driver.connection
-          if (change.title !== undefined && connection === undefined) {
-            return yield* AgentError.make(
-              new AgentError.ConnectionLost({
-                target: provider.id,
-                description: "A title is kept by the agent, and there is no connection to it."
-              }),
-              context
-            )
-          }
-          if (connection?.configure !== undefined) {
-            yield* driver.callOn(
-              connection,
-              (connection) => connection.configure?.(change) ?? Effect.void,
-              options.calls.call,
-              "a change of its settings"
-            )
-          }
-          if (change.policy !== undefined) driver.dispatch([{ _tag: "policy", policy: change.policy }])
-          if (change.model !== undefined || change.mode !== undefined || change.variant !== undefined) {
-            if (change.model !== undefined || change.variant !== undefined) variant = change.variant
-            model = change.model ?? model
-            mode = change.mode ?? mode
-            driver.dispatch([{
-              _tag: "configured",
-              ...(change.model === undefined ? undefined : { model: change.model }),
-              ...(change.mode === undefined ? undefined : { mode: change.mode }),
-              ...(change.variant === undefined ? undefined : { variant: change.variant })
-            }])
-          }
-        }),
+      configure: settings.configure,
       fork: (fork) =>
         Effect.flatMap(copy(fork?.at), (cursor) =>
           options.onFork({
@@ -489,9 +454,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
             at: fork?.at,
             settings: {
               policy: S.policy,
-              ...(model === undefined ? undefined : { model }),
-              ...(mode === undefined ? undefined : { mode }),
-              ...(variant === undefined ? undefined : { variant }),
+              ...settingsModule.given(current),
               ...(fork?.title === undefined ? undefined : { title: fork.title })
             }
           })),

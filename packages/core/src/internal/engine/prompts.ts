@@ -395,9 +395,14 @@ const unknownFate = (S: EngineState, description: string): ErrorInfo =>
     { provider: S.options.provider, sessionId: S.options.sessionId }
   )
 
+/** Gives back all that was not sent. */
+export const returnQueued = (S: EngineState, reason: string): void => {
+  for (const prompt of S.queue.waiting.slice()) change(S, prompt, { _tag: "returned", reason })
+}
+
 /** Gives back all that was not sent, and fails what was on its way: nobody knows whether the agent has it. */
 export const giveBack = (S: EngineState, reason: string, error: ErrorInfo | undefined): void => {
-  for (const prompt of S.queue.waiting.slice()) change(S, prompt, { _tag: "returned", reason })
+  returnQueued(S, reason)
   for (const prompt of open(S).slice()) {
     change(S, prompt, { _tag: "failed", error: error ?? unknownFate(S, `${reason} The prompt was on its way.`) })
   }

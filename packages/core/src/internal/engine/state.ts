@@ -202,6 +202,8 @@ export type EngineInput =
   | { readonly _tag: "opened"; readonly how: Opened }
   | { readonly _tag: "prompt"; readonly id: PromptId; readonly input: PromptInput; readonly delivery: Delivery }
   | { readonly _tag: "withdraw"; readonly id: PromptId }
+  /** Gives back what waits in the queue. */
+  | { readonly _tag: "giveBack"; readonly reason: string }
   | { readonly _tag: "interrupt"; readonly by: InterruptedBy }
   | { readonly _tag: "answer"; readonly id: RequestId; readonly answer: Answer }
   | { readonly _tag: "attached"; readonly count: number }

@@ -71,6 +71,8 @@ const handle = (S: EngineState, input: EngineInput): void => {
       return prompts.accept(S, input)
     case "withdraw":
       return prompts.withdraw(S, input.id)
+    case "giveBack":
+      return prompts.returnQueued(S, input.reason)
     case "interrupt":
       return turns.interrupt(S, input.by)
     case "answer":
