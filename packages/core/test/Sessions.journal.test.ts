@@ -13,6 +13,12 @@ import { request, tags, until } from "./fixtures/sessions.ts"
 
 const settle = Effect.forEach(Array.from({ length: 40 }), () => Effect.yieldNow, { discard: true })
 
+/** Time passes, with all that follows on each other in it. */
+const pass = (seconds: number) =>
+  Effect.forEach(Array.from({ length: seconds }), () => Effect.andThen(TestClock.adjust("1 second"), settle), {
+    discard: true
+  })
+
 const keyOf = (hand: Hand.Hand, index = -1): string => hand.submissions.at(index)?.key ?? ""
 
 const durable = (events: Iterable<SessionEvent | Lagged>) =>
@@ -298,6 +304,8 @@ describe("the next host", () => {
       yield* settle
       assert.deepStrictEqual(hand.answers.map(({ answer }) => answer._tag), ["accept", "accept"])
       assert.strictEqual((yield* again.requests).length, 0)
+      hand.say(...Hand.answer(key, "Hello world").slice(4))
+      yield* again.quiescent
     })))
 
   it.effect("knows turns that were told, also when the binding was not stored after them", () =>
@@ -380,9 +388,9 @@ describe("a journal that fails", () => {
       const all = yield* Effect.forkChild(Stream.runCollect(session.events()))
       const prompting = yield* Effect.forkChild(session.prompt("hello"))
       yield* settle
-      yield* TestClock.adjust("31 seconds")
+      yield* pass(40)
       const turn = yield* Fiber.join(prompting)
-      yield* TestClock.adjust("10 seconds")
+      yield* pass(10)
       assert.notStrictEqual((yield* turn.receipt)._tag, "consumed")
       const last = [...yield* Fiber.join(all)].at(-1)
       assert.isTrue(last?._tag === "SessionClosed" && last.why.includes("disk full"))
@@ -402,8 +410,9 @@ describe("a journal that fails", () => {
       Latch.closeUnsafe(latch)
       const closing = yield* Effect.forkChild(session.close)
       yield* settle
-      yield* TestClock.adjust("20 seconds")
+      yield* pass(20)
       yield* Fiber.join(closing)
+      Latch.openUnsafe(latch)
       assert.strictEqual([...yield* Fiber.join(all)].at(-1)?._tag, "SessionClosed")
     })))
 })
