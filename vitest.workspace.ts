@@ -26,6 +26,7 @@ export default defineConfig({
     projects: [
       project("core", { timeout: 120_000 }),
       project("transport", { timeout: 30_000 }),
+      project("sqlite", { timeout: 60_000 }),
       project("opencode", { timeout: 30_000 }),
       project("testing", { timeout: 30_000 }),
       project("cli", { timeout: 60_000 }),

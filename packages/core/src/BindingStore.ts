@@ -106,23 +106,36 @@ const decodeBinding = Schema.decodeUnknownEffect(Binding)
 
 const corrupt = "it is not a binding; move the file away, its session then begins anew"
 
-const decodeText = Effect.fnUntraced(function*(
-  text: string,
-  path: string | undefined
-): Effect.fn.Return<Binding, AgentError.AgentError> {
-  const refuse = (cause: unknown, description: string) => failed("read the binding", path, cause, description)
-  const json = yield* Effect.mapError(decodeJson(text), (cause) => refuse(cause, corrupt))
-  const found = decodeVersion(json)
-  if (Option.isSome(found) && found.value.v > version) {
-    return yield* refuse(
-      undefined,
-      `it has version ${found.value.v} and only ${version} is known; update this program or move the file away`
-    )
-  }
-  return yield* Effect.mapError(decodeBinding(json), (cause) => refuse(cause, corrupt))
-})
+/**
+ * Reads a binding from its JSON text; `path` names where it lies. For stores.
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const decode: (text: string, path: string | undefined) => Effect.Effect<Binding, AgentError.AgentError> = Effect
+  .fnUntraced(function*(
+    text: string,
+    path: string | undefined
+  ): Effect.fn.Return<Binding, AgentError.AgentError> {
+    const refuse = (cause: unknown, description: string) => failed("read the binding", path, cause, description)
+    const json = yield* Effect.mapError(decodeJson(text), (cause) => refuse(cause, corrupt))
+    const found = decodeVersion(json)
+    if (Option.isSome(found) && found.value.v > version) {
+      return yield* refuse(
+        undefined,
+        `it has version ${found.value.v} and only ${version} is known; update this program or move the file away`
+      )
+    }
+    return yield* Effect.mapError(decodeBinding(json), (cause) => refuse(cause, corrupt))
+  })
 
-const encode = (binding: Binding, path: string | undefined) =>
+/**
+ * Writes a binding as JSON text. For stores.
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const encode = (binding: Binding, path: string | undefined): Effect.Effect<string, AgentError.AgentError> =>
   Effect.mapError(encodeText(binding), (cause) => failed("write the binding", path, cause))
 
 /**
@@ -139,7 +152,7 @@ export const layerMemory: Layer.Layer<BindingStore> = Layer.sync(BindingStore, (
     get: (sessionId) =>
       Effect.suspend(() => {
         const text = texts.get(sessionId)
-        return text === undefined ? Effect.succeedNone : Effect.asSome(decodeText(text, undefined))
+        return text === undefined ? Effect.succeedNone : Effect.asSome(decode(text, undefined))
       }),
     set: (binding) =>
       Effect.map(encode(binding, undefined), (text) => {
@@ -148,7 +161,7 @@ export const layerMemory: Layer.Layer<BindingStore> = Layer.sync(BindingStore, (
     remove: (sessionId) => Effect.sync(() => void texts.delete(sessionId)),
     list: Effect.suspend(() =>
       Effect.map(
-        Effect.forEach(Array.from(texts.values()), (text) => decodeText(text, undefined)),
+        Effect.forEach(Array.from(texts.values()), (text) => decode(text, undefined)),
         (bindings) => bindings.sort(newestFirst)
       )
     ),
@@ -240,7 +253,7 @@ const makeFileSystem = Effect.fnUntraced(function*(
       )
       if (Option.isNone(text)) return Option.none()
       if (text.value === undefined) return yield* failed("read the binding", file, undefined, corrupt)
-      return Option.some(yield* decodeText(text.value, file))
+      return Option.some(yield* decode(text.value, file))
     }
   )
 

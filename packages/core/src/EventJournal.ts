@@ -28,7 +28,7 @@ import type { DurableEvent } from "./SessionEvent.ts"
  */
 export interface JournalBatch {
   readonly sessionId: SessionId
-  /** In the order of their `seq`, which follow on each other and on what was written before. May be empty. */
+  /** In the order of their `seq`, which follow on each other and come after what was written before. May be empty. */
   readonly events: ReadonlyArray<DurableEvent>
   /** What is open of the session, by a name: a value is set, `undefined` removes it. */
   readonly open: ReadonlyMap<string, Json | undefined>
@@ -69,7 +69,10 @@ export interface Retention {
  * @since 0.1.0
  */
 export interface EventJournal {
-  /** Writes a batch in one transaction. One whose events do not follow on what was written fails, and writes nothing. */
+  /**
+   * Writes a batch in one transaction. One whose events do not come after what was written, or do not follow on each
+   * other, fails and writes nothing.
+   */
   readonly append: (batch: JournalBatch) => Effect.Effect<void, AgentError.AgentError>
   /** Events with `seq > after` in their order, at most `limit` of them. */
   readonly read: (
@@ -125,8 +128,9 @@ export const follows = (batch: JournalBatch, last: number): Effect.Effect<void, 
   Effect.suspend(() => {
     let seq = last
     for (const event of batch.events) {
-      // The first that is ever written may have any number: the session may be older than its journal.
-      if (event.seq !== seq + 1 && !(last === 0 && event === batch.events[0])) {
+      // The first one may leave numbers out: a session may be older than its journal, or than what a power loss left of it.
+      const wrong = event === batch.events[0] ? (event.seq ?? 0) <= last : event.seq !== seq + 1
+      if (wrong) {
         return Effect.fail(outOfOrder(batch.sessionId, seq, event.seq))
       }
       seq = event.seq ?? seq
@@ -138,6 +142,7 @@ interface Kept {
   last: number
   /** Kept as text: what is read is what a file would give, and shared with nobody. */
   texts: Array<string>
+  seqs: Array<number>
   readonly open: Map<string, string>
 }
 
@@ -153,14 +158,18 @@ export const memory = (retention: Pick<Retention, "events"> = {}): EventJournal 
   return {
     append: (batch) =>
       Effect.suspend(() => {
-        const kept = sessions.get(batch.sessionId) ?? { last: 0, texts: [], open: new Map<string, string>() }
+        const kept = sessions.get(batch.sessionId) ?? { last: 0, texts: [], seqs: [], open: new Map<string, string>() }
         return Effect.map(follows(batch, kept.last), () => {
           sessions.set(batch.sessionId, kept)
           for (const event of batch.events) {
             kept.texts.push(JSON.stringify(event))
+            kept.seqs.push(event.seq ?? 0)
             kept.last = event.seq ?? kept.last
           }
-          if (kept.texts.length > max) kept.texts = kept.texts.slice(-max)
+          if (kept.texts.length > max) {
+            kept.texts = kept.texts.slice(-max)
+            kept.seqs = kept.seqs.slice(-max)
+          }
           for (const [name, value] of batch.open) {
             if (value === undefined) kept.open.delete(name)
             else kept.open.set(name, JSON.stringify(value))
@@ -171,15 +180,19 @@ export const memory = (retention: Pick<Retention, "events"> = {}): EventJournal 
       Effect.sync(() => {
         const kept = sessions.get(sessionId)
         if (kept === undefined) return []
-        const from = Math.max(0, after - (kept.last - kept.texts.length))
-        return kept.texts.slice(from, from + Math.max(0, limit)).map((text) => JSON.parse(text) as DurableEvent)
+        const found: Array<DurableEvent> = []
+        for (let at = kept.seqs.findIndex((seq) => seq > after); at >= 0 && at < kept.texts.length; at++) {
+          if (found.length >= limit) break
+          found.push(JSON.parse(kept.texts[at] ?? "") as DurableEvent)
+        }
+        return found
       }),
     range: (sessionId) =>
       Effect.sync(() => {
         const kept = sessions.get(sessionId)
         return kept === undefined
           ? { first: 1, last: 0 }
-          : { first: kept.last - kept.texts.length + 1, last: kept.last }
+          : { first: kept.seqs[0] ?? kept.last + 1, last: kept.last }
       }),
     open: (sessionId) =>
       Effect.sync(() =>

@@ -74,6 +74,11 @@ interface OpenSubagent {
 export type Changes = Map<string, unknown>
 
 const turnName = "turn"
+/** The agent may still work on a turn that we settled. */
+const zombieName = "zombie"
+/** The keys of the items that were completed last: they are not new when they are told again. */
+const doneName = "done"
+const keptDone = 128
 /** The keys of the last turns that were told. */
 export const toldName = "told"
 /** Whether the keys of the turns that were told are others after this event. */
@@ -157,6 +162,7 @@ const keep = (checkpoint: Checkpoint, changes: Changes, name: string, inTurn: bo
 
 const turnChanged = (S: EngineState, changes: Changes): void => {
   changes.set(turnName, S.turn === undefined ? undefined : openTurn(S, S.turn))
+  changes.set(zombieName, S.zombie === undefined ? undefined : true)
 }
 
 /** Notes what an event changed. The engine has taken all of the events that are noted together. */
@@ -179,6 +185,7 @@ export const note = (S: EngineState, checkpoint: Checkpoint, event: DurableEvent
     case "TurnSettled": {
       for (const name of checkpoint.ofTurn) changes.set(name, undefined)
       checkpoint.ofTurn.clear()
+      changes.set(doneName, [...S.doneItems].slice(-keptDone))
       return turnChanged(S, changes)
     }
     case "ItemStarted":
@@ -380,6 +387,8 @@ export const restore = (S: EngineState, kept: Kept, now: number): Checkpoint => 
   const told = (open.get(toldName) ?? []) as ReadonlyArray<string>
   let last: TurnRecord | undefined
   for (const key of told) last = turns.passOver(S, key)
+  for (const key of (open.get(doneName) ?? []) as ReadonlyArray<string>) S.doneItems.add(key)
+  if (open.get(zombieName) === true) S.zombie = { probeAt: now + S.options.limits.interrupt, attempts: 0 }
   const turn = open.get(turnName) as OpenTurn | undefined
   if (turn !== undefined) restoreTurn(S, turn, now)
   const prompts = [...namesOf(open, promptName("")) as ReadonlyArray<OpenPrompt>].sort((a, b) => a.order - b.order)
