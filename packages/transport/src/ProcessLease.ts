@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Reaper from "./Reaper.ts"
 import * as ProcessTree from "./ProcessTree.ts"
 
 const Ref = Schema.Struct({ pid: Schema.Int, startTime: Schema.Int })
@@ -51,7 +52,10 @@ export type Lease = typeof Lease.Type
 export interface Leases {
   /** What each process that is leased needs in its environment. */
   readonly environment: Readonly<Record<string, string>>
-  /** Writes the lease of a process of ours; it goes with the scope. A lease that cannot be written is only logged. */
+  /**
+   * Writes the lease of a process of ours, and has the reaper watch over it; both go with the scope. A lease that cannot
+   * be written is only logged.
+   */
   readonly hold: (child: ProcessTree.ProcessRef) => Effect.Effect<void, never, Scope.Scope>
   /**
    * Ends what dead hosts left behind, each in at most 2.5 seconds, and removes their leases. Gives the number of
@@ -129,8 +133,11 @@ export const make = Effect.fnUntraced(function*(options: {
       const lease: Lease = { v: 1, ...space, host: { pid: process.pid, startTime }, child, mark }
       // In this order a caller may give up waiting for a slow disk.
       return Effect.andThen(
-        Effect.addFinalizer(() => Effect.timeoutOption(remove(fileOf(lease)), "1 second")),
-        Effect.catch(write(lease), (error) => Effect.logDebug("A process lease could not be written.", error))
+        Reaper.watch({ mark, directory, child }),
+        Effect.andThen(
+          Effect.addFinalizer(() => Effect.timeoutOption(remove(fileOf(lease)), "1 second")),
+          Effect.catch(write(lease), (error) => Effect.logDebug("A process lease could not be written.", error))
+        )
       )
     },
     sweep: Effect.gen(function*() {
