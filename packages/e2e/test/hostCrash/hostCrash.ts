@@ -1,0 +1,168 @@
+/** Kills a host at random moments, starts it again on the same files, and says what it has kept. */
+import { NodeServices } from "@effect/platform-node"
+import * as OpenCodeSandbox from "@reins/testing/OpenCodeSandbox"
+import * as ScriptedModel from "@reins/testing/ScriptedModel"
+import type { PlatformError } from "effect"
+import { Clock, Effect, FileSystem, Layer, Random } from "effect"
+import { fileURLToPath } from "node:url"
+import { spawn } from "node:child_process"
+import { withEnvironment } from "../fixtures/processes.ts"
+import type { Orders } from "./crashHost.ts"
+import { respond } from "./crashModel.ts"
+import type { Verdict } from "./verdict.ts"
+import { judge } from "./verdict.ts"
+
+const script = fileURLToPath(new URL("./crashHost.ts", import.meta.url))
+/** What was left 5 seconds after a kill is an orphan. */
+const orphanLimit = 5_000
+/** Everything that was begun comes to its end in this time, or is stuck. */
+const settleLimit = 120_000
+
+export interface Figures extends Verdict {
+  readonly kills: number
+  /** Of them before the sessions were open. */
+  readonly killedOpening: number
+  readonly orphans: number
+  /** From the kill until nothing of the host was left, in milliseconds. */
+  readonly slowestEnd: number
+}
+
+const startHost = (orders: Orders) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const child = spawn(process.execPath, ["--conditions=@reins/source", script, JSON.stringify(orders)], {
+        stdio: ["pipe", "pipe", "pipe"]
+      })
+      let out = ""
+      let err = ""
+      const waiting = new Set<() => void>()
+      const changed = () => {
+        for (const look of waiting) look()
+      }
+      let ended = false
+      child.stdout.setEncoding("utf8").on("data", (text: string) => {
+        out += text
+        changed()
+      })
+      child.stderr.setEncoding("utf8").on("data", (text: string) => {
+        err += text
+      })
+      child.on("exit", () => {
+        ended = true
+        changed()
+      })
+      const until = (found: () => boolean) =>
+        Effect.callback<void>((resume) => {
+          const look = () => {
+            if (found()) resume(Effect.void)
+          }
+          waiting.add(look)
+          look()
+          return Effect.sync(() => waiting.delete(look))
+        })
+      return {
+        says: (text: string) => until(() => out.includes(text) || ended),
+        said: (text: string) => out.includes(text),
+        errors: () => err,
+        settle: () => child.stdin.write("settle\n"),
+        ended: until(() => ended),
+        kill: Effect.suspend(() => {
+          child.kill("SIGKILL")
+          return until(() => ended)
+        })
+      }
+    }),
+    (host) => host.kill
+  )
+
+export const run = (options: {
+  readonly kills: number
+  readonly seed: number
+  readonly sessions?: number
+  readonly progress?: (line: string) => void
+}): Effect.Effect<Figures, PlatformError.PlatformError> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const model = yield* ScriptedModel.ScriptedModel
+    const sandbox = yield* OpenCodeSandbox.make({ url: model.url })
+    const state = `${sandbox.root}/host`
+    yield* fs.makeDirectory(state)
+    const leases = `${sandbox.root}/leases`
+    let killedOpening = 0
+    let orphans = 0
+    let slowestEnd = 0
+    const problems: Array<string> = []
+    const orders = (round: number): Orders => ({
+      cwd: sandbox.cwd,
+      env: sandbox.env,
+      state,
+      leases,
+      seed: options.seed,
+      round,
+      sessions: options.sessions ?? 2
+    })
+
+    const allGone = Effect.gen(function*() {
+      const since = yield* Clock.currentTimeMillis
+      while (true) {
+        const took = (yield* Clock.currentTimeMillis) - since
+        const left = withEnvironment(sandbox.root)
+        if (left.length === 0) {
+          slowestEnd = Math.max(slowestEnd, took)
+          return
+        }
+        if (took > orphanLimit) {
+          orphans += left.length
+          return
+        }
+        yield* Effect.sleep(25)
+      }
+    })
+
+    for (let round = 0; round < options.kills; round++) {
+      yield* Effect.scoped(Effect.gen(function*() {
+        const host = yield* startHost(orders(round))
+        // Some die while they open, the most at work.
+        const early = (yield* Random.nextIntBetween(0, 10)) === 0
+        if (early) yield* Effect.sleep(yield* Random.nextIntBetween(200, 1_500))
+        else {
+          yield* host.says("ready").pipe(Effect.timeoutOption(settleLimit))
+          yield* Effect.sleep(yield* Random.nextIntBetween(10, 2_500))
+        }
+        if (!host.said("ready")) killedOpening++
+        if (host.errors().includes("the host failed")) problems.push(`round ${round}: ${host.errors()}`)
+        yield* host.kill
+        yield* allGone
+      }))
+      options.progress?.(`${round + 1} kills, ${killedOpening} while opening, ${orphans} orphans`)
+    }
+    yield* Effect.scoped(Effect.gen(function*() {
+      const host = yield* startHost(orders(options.kills))
+      yield* host.says("ready").pipe(Effect.timeoutOption(settleLimit))
+      host.settle()
+      yield* host.says("settled").pipe(Effect.timeoutOption(settleLimit))
+      if (!host.said("settled"))
+        problems.push(`stuck: the last host did not come to rest. ${host.errors().slice(-2_000)}`)
+      yield* host.ended.pipe(Effect.timeoutOption(10_000))
+    }))
+    yield* allGone
+    const asked = new Map<string, number>()
+    for (const { request } of yield* model.requests) {
+      const name = /P-[\w-]+/.exec(request.lastUserText)?.[0]
+      if (name === undefined || request.isTitle || request.toolResultsAfterLastUser.length > 0) continue
+      asked.set(name, (asked.get(name) ?? 0) + 1)
+    }
+    const verdict = judge({ state, cwd: sandbox.cwd, asked })
+    return {
+      ...verdict,
+      problems: [...problems, ...verdict.problems],
+      kills: options.kills,
+      killedOpening,
+      orphans,
+      slowestEnd
+    }
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(Layer.merge(ScriptedModel.layer({ respond, titles: false }), NodeServices.layer)),
+    Random.withSeed(options.seed)
+  )
