@@ -1,4 +1,6 @@
+export * as Conformance from "./Conformance.ts"
 export * as FaultInjector from "./FaultInjector.ts"
+export * as Faulty from "./Faulty.ts"
 export * as OpenCodeSandbox from "./OpenCodeSandbox.ts"
 export * as ScriptedModel from "./ScriptedModel.ts"
 export * as TestProvider from "./TestProvider.ts"
