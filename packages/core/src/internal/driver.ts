@@ -299,7 +299,7 @@ export const make = (options: {
     }
 
     const callOn: Driver["callOn"] = (connection, effect, limit, what) =>
-      agentCalls.bounded(S.options.provider, effect(connection), limit, what)
+      agentCalls.bounded(S.options.provider, Effect.suspend(() => effect(connection)), limit, what)
 
     const call = <A>(
       effect: (connection: Connection) => Effect.Effect<A, AgentError.AgentError>,
