@@ -12,6 +12,8 @@ export interface Ledger {
   readonly expect: (promptId: string, name: string) => void
   readonly open: () => ReadonlyArray<string>
   readonly turns: () => number
+  /** The number of the last event. */
+  readonly seq: () => number
   readonly outcomes: ReadonlyMap<string, number>
 }
 
@@ -38,6 +40,7 @@ export const make = (session: string, problem: (kind: "lost" | "doubled" | "law"
     expect: (promptId, name) => void names.set(promptId, name),
     open: () => [...open],
     turns: () => turns,
+    seq: () => seq,
     outcomes,
     take: (event) => {
       if (event._tag === "Lagged") {

@@ -132,6 +132,12 @@ export const run = (options: {
         }
       }
       yield* session.quiescent.pipe(Effect.timeoutOption(stuckAfter))
+      // The last event may be on its way to the reader.
+      const { seq } = yield* session.view
+      yield* Effect.gen(function*() {
+        while (book.seq() < seq) yield* Effect.sleep(20)
+      }).pipe(Effect.timeoutOption("10 seconds"))
+      if (book.seq() < seq) problem("lost", `session ${index}: the reader was told up to ${book.seq()} of ${seq}`)
       for (const what of book.open())
         if (!what.startsWith("item "))
           problem("stuck", `session ${index}: ${what} is open`)
