@@ -5,5 +5,6 @@
  */
 export * as Imports from "./Imports.ts"
 export * as Ingest from "./Ingest.ts"
+export * as Journal from "./Journal.ts"
 export * as OpenSessions from "./OpenSessions.ts"
 export * as Times from "./Times.ts"

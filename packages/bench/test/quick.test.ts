@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Imports from "@reins/bench/Imports"
 import * as Ingest from "@reins/bench/Ingest"
+import * as Journal from "@reins/bench/Journal"
 import * as OpenSessions from "@reins/bench/OpenSessions"
 import * as Times from "@reins/bench/Times"
 import * as Effect from "effect/Effect"
@@ -9,6 +10,7 @@ import * as bench from "../src/internal/bench.ts"
 import * as commands from "../src/internal/commands.ts"
 import * as importsReport from "../src/internal/importsReport.ts"
 import * as ingestReport from "../src/internal/ingestReport.ts"
+import * as journalReport from "../src/internal/journalReport.ts"
 import * as measure from "../src/internal/measure.ts"
 import * as openSessionsReport from "../src/internal/openSessionsReport.ts"
 import * as timesReport from "../src/internal/timesReport.ts"
@@ -38,6 +40,20 @@ describe("a quick run", () => {
       }
       assert.deepStrictEqual(report.latency.map(({ sessions }) => sessions), [1, Ingest.quick.sessions])
       assertReport(ingestReport.render(report))
+    }))
+
+  it.live("of the journal has both ways to send, with a tenth of the events durable", () =>
+    Effect.gen(function*() {
+      const report = yield* Journal.run(Journal.quick, quiet)
+      assert.deepStrictEqual(report.rows.map(({ name }) => name), ["bursts", "one frame per chunk"])
+      assertTimes(report.rows.flatMap(({ cpuRatio, memory, ratio, sqlite }) => [
+        cpuRatio,
+        ratio,
+        memory.rate,
+        sqlite.rate
+      ]))
+      assert.isAbove(report.durable, 0.1)
+      assertReport(journalReport.render(report))
     }))
 
   it.live("of sessions has a row for each number of open ones, and the memory of the idle ones", () =>
@@ -102,7 +118,7 @@ describe("a benchmark", () => {
     }))
 
   it("takes the options that it has, and refuses others", () => {
-    for (const name of ["ingest", "sessions", "times", "import"]) {
+    for (const name of ["ingest", "journal", "sessions", "times", "import"]) {
       assert.isFunction(commands.choose([name, "--quick", "--rounds", "2"]))
       assert.include(commands.usage, `\n  ${name} `)
     }

@@ -14,6 +14,8 @@ export interface Load {
   readonly mode: Mode
   readonly count: number
   readonly sessions: ReadonlyArray<string>
+  /** After so many deltas comes a command of the agent. */
+  readonly tools?: number
   /** Milliseconds after which what has not come is lost. */
   readonly limit: number
 }

@@ -21,6 +21,8 @@ export interface Prepare {
   readonly count: number
   /** Delta `i` is of session `i` modulo their number. */
   readonly sessions: ReadonlyArray<string>
+  /** After so many deltas comes a command of the agent, which begins and ends. Default: none comes. */
+  readonly tools?: number
 }
 
 /** What `/bench/paced` takes: deltas whose text is the time of their writing, 16 digits of epoch microseconds. */
@@ -99,6 +101,10 @@ const prepare = (options: Prepare): { readonly bytes: number } => {
   for (let i = 0; i < options.count; i++) {
     const frame = frames[i % frames.length]
     if (frame !== undefined) out.push(frame(i, recording.jsonAt(i)))
+    const turn = turns.get(options.sessions[i % frames.length] ?? "")?.turn
+    if (options.tools !== undefined && (i + 1) % options.tools === 0 && turn !== undefined) {
+      out.push(recording.tool(turn, i))
+    }
   }
   if (options.feed === "global") {
     for (const [index, session] of options.sessions.entries()) {

@@ -21,7 +21,8 @@ import * as bench from "./bench.ts"
 /** Everything that a session needs, with one server of the benchmark; `tap` hears the bytes of each response as they come. */
 export const layer = (
   server: { readonly binary: string; readonly info: string },
-  tap?: (chunk: Uint8Array) => void
+  tap?: (chunk: Uint8Array) => void,
+  stores: Layer.Layer<BindingStore.BindingStore> = BindingStore.layerMemory
 ): Layer.Layer<Sessions.Sessions> => {
   const http = tap === undefined
     ? NodeHttpClient.layerUndici
@@ -35,7 +36,7 @@ export const layer = (
     Layer.provide(Providers.layer({
       opencode: OpenCode.make({ binary: server.binary, env: { REINS_BENCH_INFO: server.info } })
     })),
-    Layer.provide(BindingStore.layerMemory),
+    Layer.provide(stores),
     Layer.provide(ApprovalPolicy.layer(ApprovalPolicy.fullAccess)),
     Layer.provide(http),
     Layer.provide(NodeServices.layer)
@@ -65,6 +66,8 @@ export class Reader {
   private broken: string | undefined
   private started = Deferred.makeUnsafe<string>()
   private settled = Deferred.makeUnsafe<TurnOutcome>()
+  /** Durable events of the turn. */
+  durable = 0
   /** Completed item's text, told at the end of the turn. */
   private completed: string | undefined
   /** Hears how long the text is now. */
@@ -80,6 +83,7 @@ export class Reader {
     this.length = 0
     this.item = undefined
     this.completed = undefined
+    this.durable = 0
     this.started = Deferred.makeUnsafe<string>()
     this.settled = Deferred.makeUnsafe<TurnOutcome>()
   }
@@ -107,6 +111,7 @@ export class Reader {
 
   take(events: ReadonlyArray<SessionEvent | Lagged>): void {
     for (const event of events) {
+      if (event._tag !== "ItemDelta" && event._tag !== "Lagged") this.durable++
       switch (event._tag) {
         case "ItemDelta": {
           if (event.itemId !== this.item) break

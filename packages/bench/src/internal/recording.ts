@@ -90,6 +90,27 @@ export const frame = (directory: string, feed: Feed, payload: string): string =>
   return `data: ${open}${payload}${close}\n\n`
 }
 
+const toolLines = fs.readFileSync(new URL("../../recordings/opencode-tool.jsonl", import.meta.url), "utf8")
+  .split("\n")
+  .filter((line) => line !== "")
+
+/** A recorded shell command that begins and ends, as frames: what is kept of it are its two events. */
+export const tool = (turn: Turn, index: number): string =>
+  toolLines.map((line) =>
+    frame(
+      turn.directory,
+      "global",
+      line
+        .replaceAll("ses_000000000001RecordedFrames", turn.session)
+        .replaceAll("msg_000000000004RecordedFrames", turn.assistant)
+        .replaceAll(
+          "prt_000000000006RecordedFrames",
+          `prt_${turn.user.slice(4, -8)}${index.toString(36).padStart(8, "0")}`
+        )
+        .replaceAll("call_1", `call_${index}`)
+    )
+  ).join("")
+
 /** Pieces of a model's answer: words, punctuation, code with quotes, and lines that end. */
 const pieces = [
   "The ",

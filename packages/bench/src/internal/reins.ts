@@ -16,10 +16,16 @@ export const reins = (
   load: Omit<Load, "sessions">
 ): Effect.Effect<Sample, bench.BenchFailed> =>
   Effect.gen(function*() {
-    const { control, count, limit, mode } = load
+    const { control, count, limit, mode, tools } = load
     const texts = readers.map((_, index) => recording.textOf(count, index, readers.length))
     const sample = yield* host.inTurns(readers, control, limit, async (sessions) => {
-      const { bytes } = await control.prepare({ feed: "global", mode, count, sessions })
+      const { bytes } = await control.prepare({
+        feed: "global",
+        mode,
+        count,
+        sessions,
+        ...(tools === undefined ? undefined : { tools })
+      })
       await measure.collect()
       const stop = measure.start()
       const reading = new Promise<Sample>((resolve) => {
