@@ -70,6 +70,12 @@ interface OpenSubagent {
   readonly inTurn: boolean
 }
 
+interface GivenUp {
+  readonly id: string
+  readonly key: string
+  readonly state: PromptState
+}
+
 /** Values by name; `undefined`: no longer open. */
 export type Changes = Map<string, unknown>
 
@@ -79,6 +85,9 @@ const zombieName = "zombie"
 /** The keys of the items that were completed last: they are not new when they are told again. */
 const doneName = "done"
 const keptDone = 128
+/** The last prompts that were sent and given up: the agent may have them all the same. */
+const givenUpName = "givenUp"
+const keptGivenUp = 64
 /** The keys of the last turns that were told. */
 export const toldName = "told"
 /** Whether the keys of the turns that were told are others after this event. */
@@ -165,6 +174,11 @@ const turnChanged = (S: EngineState, changes: Changes): void => {
   changes.set(zombieName, S.zombie === undefined ? undefined : true)
 }
 
+const givenUp = (S: EngineState): ReadonlyArray<GivenUp> =>
+  [...S.prompts.values()].flatMap(({ id, key, state }) =>
+    key !== undefined && isFinal(state) && state._tag !== "consumed" ? [{ id, key, state }] : []
+  ).slice(-keptGivenUp)
+
 /** Notes what an event changed. The engine has taken all of the events that are noted together. */
 export const note = (S: EngineState, checkpoint: Checkpoint, event: DurableEvent, changes: Changes): void => {
   switch (event._tag) {
@@ -174,6 +188,7 @@ export const note = (S: EngineState, checkpoint: Checkpoint, event: DurableEvent
       if (prompt === undefined || isFinal(prompt.state)) {
         changes.set(name, undefined)
         changes.set(inputName(event.promptId), undefined)
+        if (event.state._tag !== "consumed" && prompt?.key !== undefined) changes.set(givenUpName, givenUp(S))
       } else changes.set(name, openPrompt(prompt, checkpoint.order++))
       // A prompt that the turn took is one of its keys.
       if (S.turn !== undefined) turnChanged(S, changes)
@@ -282,6 +297,17 @@ const restoreTurn = (S: EngineState, kept: OpenTurn, now: number): TurnRecord =>
   return turn
 }
 
+/** Of the calls that this host makes of a prompt. */
+const untouched = {
+  fence: 0,
+  calling: false,
+  doubtAt: undefined,
+  unknownSince: undefined,
+  heldAt: undefined,
+  suspect: undefined,
+  target: undefined
+} as const
+
 const restorePrompt = (
   S: EngineState,
   kept: OpenPrompt,
@@ -289,19 +315,13 @@ const restorePrompt = (
   ended: () => TurnRecord
 ): void => {
   const prompt: PromptRecord = {
+    ...untouched,
     id: PromptId.make(kept.id),
     input,
     delivery: kept.delivery,
     state: kept.state,
     key: kept.key,
-    attempts: kept.attempts,
-    fence: 0,
-    calling: false,
-    doubtAt: undefined,
-    unknownSince: undefined,
-    heldAt: undefined,
-    suspect: undefined,
-    target: undefined
+    attempts: kept.attempts
   }
   S.prompts.set(prompt.id, prompt)
   if (prompt.key === undefined) {
@@ -313,6 +333,21 @@ const restorePrompt = (
     prompt.target = S.turn ?? ended()
     S.steering.push(prompt)
   } else S.inflight = prompt
+}
+
+/** What the agent tells of it is nothing that anybody waits for. */
+const restoreGivenUp = (S: EngineState, { id, key, state }: GivenUp): void => {
+  const prompt: PromptRecord = {
+    ...untouched,
+    id: PromptId.make(id),
+    input: { parts: [] },
+    delivery: "queue",
+    state,
+    key,
+    attempts: 1
+  }
+  S.prompts.set(prompt.id, prompt)
+  S.promptByKey.set(key, prompt)
 }
 
 const restoreItem = (S: EngineState, kept: OpenItem, content: Item | undefined, now: number): void => {
@@ -389,6 +424,7 @@ export const restore = (S: EngineState, kept: Kept, now: number): Checkpoint => 
   for (const key of told) last = turns.passOver(S, key)
   for (const key of (open.get(doneName) ?? []) as ReadonlyArray<string>) S.doneItems.add(key)
   if (open.get(zombieName) === true) S.zombie = { probeAt: now + S.options.limits.interrupt, attempts: 0 }
+  for (const prompt of (open.get(givenUpName) ?? []) as ReadonlyArray<GivenUp>) restoreGivenUp(S, prompt)
   const turn = open.get(turnName) as OpenTurn | undefined
   if (turn !== undefined) restoreTurn(S, turn, now)
   const prompts = [...namesOf(open, promptName("")) as ReadonlyArray<OpenPrompt>].sort((a, b) => a.order - b.order)

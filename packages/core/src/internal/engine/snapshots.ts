@@ -239,11 +239,14 @@ export const arrived = (
     const together = fate === "taken" ? takenWith(S, prompt.key, snapshot) : undefined
     if (together !== undefined) {
       if ("attempts" in together) {
-        if (S.turn !== undefined || together.calling || together.fence > record.fence) {
+        const turn = S.turn
+        // The turn that is open has no answer of its own either: the same step took all of them into it.
+        const joins = turn !== undefined && turn.fence <= record.fence && takenWith(S, turn.key, snapshot) === together
+        if (!joins && (turn !== undefined || together.calling || together.fence > record.fence)) {
           prompt.doubtAt = S.now + S.options.limits.retry
           continue
         }
-        prompts.begun(S, together)
+        if (!joins) prompts.begun(S, together)
         prompt.target = S.turn
       } else prompt.target = together
     }
