@@ -1,18 +1,18 @@
 /** The real server when it will not start again, stops without dying, is not needed for a while, or is wanted by many. */
 import { assert, describe, it } from "@effect/vitest"
-import * as AgentError from "@reins/core/AgentError"
 import type { Session } from "@reins/core/Session"
 import type { Lagged, SessionEvent } from "@reins/core/SessionEvent"
 import * as Sessions from "@reins/core/Sessions"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
-import { Clock, Effect, FileSystem, Layer, Stream } from "effect"
+import { Clock, Effect, FileSystem, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
+import { setTimeout } from "node:timers/promises"
 import * as Host from "./fixtures/host.ts"
 import * as Processes from "./fixtures/processes.ts"
 import { gatedText, prompt, text } from "./fixtures/script.ts"
 import { conversation, serverOf } from "./fixtures/server.ts"
 import * as Time from "./fixtures/time.ts"
-import { assertUsable, states } from "./fixtures/turns.ts"
+import { assertUsable, states, turnOf } from "./fixtures/turns.ts"
 
 const realBinary = new URL("../../../node_modules/opencode-linux-x64/bin/opencode", import.meta.url).pathname
 
@@ -28,109 +28,136 @@ const next = (session: Session, after: number, found: (event: SessionEvent | Lag
 
 const seqOf = (session: Session) => Effect.map(session.view, ({ seq }) => seq)
 
-const isLive = (event: SessionEvent | Lagged) =>
-  event._tag === "ConnectionChanged" && event.status._tag === "live"
+const isLive = (event: SessionEvent | Lagged) => event._tag === "ConnectionChanged" && event.status._tag === "live"
 
 describe("a server that crashes again and again", () => {
-  it.live("is Unavailable with cause, output and retry time, and by itself there again when the agent is", () =>
-    Effect.gen(function*() {
-      const fs = yield* FileSystem.FileSystem
-      const directory = yield* fs.makeTempDirectoryScoped({ prefix: "reins-loop-" })
-      const broken = `${directory}/broken`
-      const binary = `${directory}/opencode`
-      yield* fs.writeFileString(
-        binary,
-        `#!/bin/sh\nif [ -e '${broken}' ]; then echo 'the disk is full, sorry' >&2; exit 7; fi\nexec '${realBinary}' "$@"\n`,
-        { mode: 0o755 }
-      )
-      const time = yield* Time.make
-      yield* Effect.gen(function*() {
-        const session = yield* Host.open()
-        yield* assertUsable(session)
-        const before = yield* conversation(session)
-        yield* fs.writeFileString(broken, "")
-        const seen = yield* seqOf(session)
-        yield* Processes.kill((yield* serverOf(session)).pid, "SIGKILL")
-        const gone = yield* next(session, seen, (event) =>
-          event._tag === "ProcessChanged" && event.status._tag === "unavailable")
-        assert.isTrue(gone._tag === "ProcessChanged" && gone.status._tag === "unavailable")
-        if (gone._tag !== "ProcessChanged" || gone.status._tag !== "unavailable") return
-        assert.include(gone.status.error.message + (gone.status.error.stderrTail ?? ""), "the disk is full")
-        const now = yield* Clock.currentTimeMillis
-        assert.isAbove(gone.status.retryAt, now - 1_000)
-        assert.isBelow(gone.status.retryAt, now + 120_000)
-        // A prompt is not kept waiting for what cannot be had: it says why.
-        const refused = yield* session.prompt(prompt("go", text("never")))
-        const outcome = yield* refused.outcome
-        assert.isTrue(outcome._tag === "notRun" && outcome.receipt._tag === "failed", JSON.stringify(outcome))
-        if (outcome._tag === "notRun" && outcome.receipt._tag === "failed") {
-          assert.include(JSON.stringify(outcome.receipt.error), "the disk is full")
-        }
-        // Nobody asks: time alone brings it back.
-        yield* fs.remove(broken)
-        const last = yield* seqOf(session)
-        const back = yield* Effect.forkChild(next(session, last, isLive))
-        while (back.pollUnsafe() === undefined) {
-          yield* time.pass("5 seconds")
-          yield* Effect.sleep(0)
-          yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 100)))
-        }
-        yield* assertUsable(session)
-        assert.strictEqual(yield* conversation(session), before)
-      }).pipe(
-        Effect.scoped,
-        Effect.provide(Host.layer({ openCode: { binary } })),
-        Effect.provideService(Clock.Clock, time.clock)
-      )
-    }).pipe(Effect.scoped, Effect.provide(Host.platform)), 120_000)
+  it.live(
+    "is Unavailable with cause, output and retry time, and by itself there again when the agent is",
+    () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const directory = yield* fs.makeTempDirectoryScoped({ prefix: "reins-loop-" })
+        const broken = `${directory}/broken`
+        const binary = `${directory}/opencode`
+        yield* fs.writeFileString(
+          binary,
+          `#!/bin/sh\nif [ -e '${broken}' ]; then echo 'the disk is full, sorry' >&2; exit 7; fi\nexec '${realBinary}' "$@"\n`,
+          { mode: 0o755 }
+        )
+        const time = yield* Time.make
+        yield* Effect.gen(function*() {
+          const model = yield* ScriptedModel.ScriptedModel
+          const session = yield* Host.open()
+          yield* turnOf(session, prompt("before the crash", text("heard")))
+          yield* fs.writeFileString(broken, "")
+          const seen = yield* seqOf(session)
+          yield* Processes.kill((yield* serverOf(session)).pid, "SIGKILL")
+          const gone = yield* next(session, seen, (event) =>
+            event._tag === "ConnectionChanged" && event.status._tag === "lost" &&
+            event.status.error._tag === "Unavailable")
+          assert.isTrue(gone._tag === "ConnectionChanged" && gone.status._tag === "lost")
+          if (gone._tag !== "ConnectionChanged" || gone.status._tag !== "lost")
+            return
+          const { error } = gone.status
+          assert.include(error.message, "ended with code 7")
+          assert.include(error.stderrTail ?? "", "the disk is full")
+          assert.isAbove(error.retryAfter ?? 0, 30_000)
+          assert.isAtMost(error.retryAfter ?? 0, 60_000)
+          const restarts = yield* session.events({ after: seen }).pipe(
+            Stream.takeUntil((event) =>
+              "seq" in event && event.seq === gone.seq
+            ),
+            Stream.filter((event) =>
+              event._tag === "ProcessChanged" && event.status._tag === "restarting"
+            ),
+            Stream.runCollect
+          )
+          assert.strictEqual([...restarts].length, 5)
+          // A prompt is not kept waiting for what cannot be had: it says why.
+          const refused = yield* session.prompt(prompt("go", text("never")))
+          const outcome = yield* refused.outcome
+          assert.isTrue(outcome._tag === "notRun" && outcome.receipt._tag === "returned", JSON.stringify(outcome))
+          assert.include(JSON.stringify(outcome), "ended with code 7")
+          // Nobody asks: time alone brings it back.
+          yield* fs.remove(broken)
+          const last = yield* seqOf(session)
+          const back = yield* session.events({ after: last }).pipe(
+            Stream.filter(isLive),
+            Stream.runHead,
+            Effect.forkChild
+          )
+          for (let i = 0; i < 40 && back.pollUnsafe() === undefined; i++) {
+            yield* time.pass("30 seconds")
+            yield* Effect.promise(() => setTimeout(500))
+          }
+          assert.isDefined(back.pollUnsafe())
+          // The same conversation: the model is told what was said before.
+          yield* assertUsable(session)
+          assert.include((yield* model.requests).at(-1)?.text, "before the crash")
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(Host.layer({ openCode: { binary } })),
+          Effect.provideService(Clock.Clock, time.clock)
+        )
+      }).pipe(Effect.scoped, Effect.provide(Host.platform)),
+    120_000
+  )
 })
 
 describe("a server that stands still without dying", () => {
-  it.live("mid-text: told, asked, interrupted, settled, replaced, and the session goes on", () =>
-    Effect.gen(function*() {
-      const model = yield* ScriptedModel.ScriptedModel
-      const session = yield* Host.open()
-      const turn = yield* session.prompt(prompt("go", gatedText("half of an answer", "frozen")))
-      yield* model.awaitGate("frozen")
-      yield* Host.awaitEvent(session, (event) => event._tag === "ItemDelta" && event.text.startsWith("half"))
-      const { pid } = yield* serverOf(session)
-      yield* Processes.kill(pid, "SIGSTOP")
-      const outcome = yield* turn.outcome.pipe(Effect.timeout("60 seconds"))
-      assert.isTrue(
-        (outcome._tag === "failed" || outcome._tag === "lost" || outcome._tag === "interrupted") &&
-          JSON.stringify(outcome).includes("UpstreamSilent"),
-        JSON.stringify(outcome)
-      )
-      const told = [...yield* Stream.runCollect(turn.events)]
-      assert.includeMembers([...states(told)], ["silent", "interrupting"])
-      yield* Processes.kill(pid, "SIGCONT")
-      yield* assertUsable(session)
-    }).pipe(
-      Effect.scoped,
-      Effect.provide(Host.layer({
-        limits: { silence: "1 second", silenceEnd: "4 seconds", call: "2 seconds", interrupt: "2 seconds" }
-      }))
-    ), 120_000)
+  it.live(
+    "mid-text: told, asked, interrupted, settled, replaced, and the session goes on",
+    () =>
+      Effect.gen(function*() {
+        const model = yield* ScriptedModel.ScriptedModel
+        const session = yield* Host.open()
+        const turn = yield* session.prompt(prompt("go", gatedText("half of an answer", "frozen")))
+        yield* model.awaitGate("frozen")
+        yield* Host.awaitEvent(session, (event) => event._tag === "ItemDelta" && event.text.startsWith("half"))
+        const { pid } = yield* serverOf(session)
+        yield* Processes.kill(pid, "SIGSTOP")
+        const outcome = yield* turn.outcome.pipe(Effect.timeout("60 seconds"))
+        assert.isTrue(
+          (outcome._tag === "failed" || outcome._tag === "lost" || outcome._tag === "interrupted") &&
+            JSON.stringify(outcome).includes("UpstreamSilent"),
+          JSON.stringify(outcome)
+        )
+        const told = [...yield* Stream.runCollect(turn.events)]
+        assert.includeMembers([...states(told)], ["silent", "interrupting"])
+        yield* Processes.kill(pid, "SIGCONT")
+        yield* assertUsable(session)
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(Host.layer({
+          limits: { silence: "1 second", silenceEnd: "4 seconds", call: "2 seconds", interrupt: "2 seconds" }
+        }))
+      ),
+    120_000
+  )
 })
 
 describe("a session that was closed while its server was released", () => {
-  it.live("is the same conversation when it is opened again: resumed, on a server of its own", () =>
-    Effect.gen(function*() {
-      const sessions = yield* Sessions.Sessions
-      const { cwd } = yield* Host.Place
-      const session = yield* sessions.open({ provider: "opencode", cwd, title: "t" })
-      yield* assertUsable(session)
-      const { pid } = yield* serverOf(session)
-      const before = yield* conversation(session)
-      yield* session.close
-      yield* Processes.until(() => !Processes.isAlive(pid), "the idle server still runs")
-      const again = yield* Host.open({ id: session.id })
-      const opened = yield* Host.awaitEvent(again, Host.isTag("SessionOpened"))
-      assert.deepStrictEqual(opened.how, { _tag: "resumed" })
-      assert.strictEqual(yield* conversation(again), before)
-      assert.notStrictEqual((yield* serverOf(again)).pid, pid)
-      yield* assertUsable(again)
-    }).pipe(Effect.scoped, Effect.provide(Host.layer({ openCode: { idleTimeToLive: "100 millis" } }))), 60_000)
+  it.live(
+    "is the same conversation when it is opened again: resumed, on a server of its own",
+    () =>
+      Effect.gen(function*() {
+        const sessions = yield* Sessions.Sessions
+        const { cwd } = yield* Host.Place
+        const session = yield* sessions.open({ provider: "opencode", cwd, title: "t" })
+        yield* assertUsable(session)
+        const { pid } = yield* serverOf(session)
+        const before = yield* conversation(session)
+        yield* session.close
+        yield* Processes.until(() => !Processes.isAlive(pid), "the idle server still runs")
+        const again = yield* Host.open({ id: session.id })
+        const opened = yield* Host.awaitEvent(again, Host.isTag("SessionOpened"))
+        assert.deepStrictEqual(opened.how, { _tag: "resumed" })
+        assert.strictEqual(yield* conversation(again), before)
+        assert.notStrictEqual((yield* serverOf(again)).pid, pid)
+        yield* assertUsable(again)
+      }).pipe(Effect.scoped, Effect.provide(Host.layer({ openCode: { idleTimeToLive: "100 millis" } }))),
+    60_000
+  )
 })
 
 describe("many sessions at once", () => {
@@ -139,19 +166,22 @@ describe("many sessions at once", () => {
       let creating = 0
       let most = 0
       const counting = (client: HttpClient.HttpClient): HttpClient.HttpClient =>
-        HttpClient.transform(client, (effect, request) =>
-          request.method === "POST" && new URL(request.url).pathname === "/session"
-            ? Effect.acquireUseRelease(
-              Effect.sync(() => {
-                most = Math.max(most, ++creating)
-              }),
-              () => effect,
-              () =>
+        HttpClient.transform(
+          client,
+          (effect, request) =>
+            request.method === "POST" && new URL(request.url).pathname === "/session"
+              ? Effect.acquireUseRelease(
                 Effect.sync(() => {
-                  creating--
-                })
-            )
-            : effect)
+                  most = Math.max(most, ++creating)
+                }),
+                () => effect,
+                () =>
+                  Effect.sync(() => {
+                    creating--
+                  })
+              )
+              : effect
+        )
       return Effect.gen(function*() {
         const all = yield* Effect.forEach(Array.from({ length: count }), () => Host.open(), {
           concurrency: "unbounded"
