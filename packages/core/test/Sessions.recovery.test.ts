@@ -187,6 +187,9 @@ describe("a turn whose connection was lost", () => {
     ))
 })
 
+/** Lets everything run that needs no time. */
+const rest = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow, { discard: true })
+
 describe("silence", () => {
   it.effect("is told after a minute, and ends the turn after ten when nothing says that the agent lives", () =>
     withHand((hand) =>
@@ -263,4 +266,57 @@ describe("silence", () => {
         })
       ).pipe(Effect.provideService(Clock.Clock, clock))
     }))
+
+  it.effect("of eight hours on the clock, with a turn and an approval open: both are there, and go on", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const worker = yield* open()
+        yield* worker.prompt("work")
+        yield* rest
+        const first = hand.submissions[0]?.key ?? ""
+        let second = ""
+        hand.say(...Hand.begin(first, "x"))
+        yield* until(worker, (event) => event._tag === "ItemDelta")
+        hand.snapshot = (asked) =>
+          Effect.succeed({
+            ...Hand.idle,
+            activity: "busy",
+            turns: Object.fromEntries(asked.turns.map((key) => [key, { _tag: "running" as const }])),
+            requests: asked.turns.includes(second) ? [request("r1", second)] : []
+          })
+        // A tool at work is no silence: it may take as long as it likes.
+        const tool = {
+          _tag: "item",
+          key: `${first}-tool`,
+          turn: first,
+          item: { _tag: "command", command: "make", cwd: "/repo", output: "" },
+          hasText: false
+        } as const
+        hand.say(tool)
+        yield* until(worker, (event) => event._tag === "ItemStarted" && event.item._tag === "command")
+        // The hand works the newest connection: from here on that of the second session.
+        const asker = yield* open()
+        yield* asker.attach()
+        const asked = yield* asker.prompt("ask")
+        yield* rest
+        second = hand.submissions[1]?.key ?? ""
+        hand.say(...Hand.begin(second, "y"), request("r1", second))
+        const [opened] = [...yield* until(asker, (event) => event._tag === "RequestOpened")].slice(-1)
+
+        yield* TestClock.adjust("8 hours")
+        yield* rest
+
+        assert.strictEqual(hand.interrupts, 0)
+        assert.strictEqual((yield* worker.view).turn?.state._tag, "running")
+        assert.strictEqual((yield* asker.view).turn?.state._tag, "awaitingApproval")
+        const requests = yield* asker.requests
+        assert.deepStrictEqual(requests.map(({ id }) => id), [opened?._tag === "RequestOpened" ? opened.requestId : ""])
+        yield* asker.answer(requests[0]?.id ?? ("" as never), { _tag: "accept" })
+        yield* rest
+        assert.strictEqual(hand.answers.length, 1)
+        hand.snapshot = () => Effect.succeed(Hand.idle)
+        hand.say({ _tag: "requestClosed", key: "r1", accepted: true }, ...Hand.answer(second, "y").slice(4))
+        assert.deepStrictEqual(yield* asked.outcome, { _tag: "completed", stopReason: "endTurn" })
+      })
+    ))
 })
