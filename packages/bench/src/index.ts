@@ -5,6 +5,7 @@
  */
 export * as Imports from "./Imports.ts"
 export * as Ingest from "./Ingest.ts"
+export * as Isolation from "./Isolation.ts"
 export * as Journal from "./Journal.ts"
 export * as OpenSessions from "./OpenSessions.ts"
 export * as Times from "./Times.ts"

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Imports from "@reins/bench/Imports"
 import * as Ingest from "@reins/bench/Ingest"
+import * as Isolation from "@reins/bench/Isolation"
 import * as Journal from "@reins/bench/Journal"
 import * as OpenSessions from "@reins/bench/OpenSessions"
 import * as Times from "@reins/bench/Times"
@@ -10,6 +11,7 @@ import * as bench from "../src/internal/bench.ts"
 import * as commands from "../src/internal/commands.ts"
 import * as importsReport from "../src/internal/importsReport.ts"
 import * as ingestReport from "../src/internal/ingestReport.ts"
+import * as isolationReport from "../src/internal/isolationReport.ts"
 import * as journalReport from "../src/internal/journalReport.ts"
 import * as measure from "../src/internal/measure.ts"
 import * as openSessionsReport from "../src/internal/openSessionsReport.ts"
@@ -55,6 +57,14 @@ describe("a quick run", () => {
       assert.isAbove(report.durable, 0.1)
       assertReport(journalReport.render(report))
     }))
+
+  it.live("of isolation loses nothing of the neighbours in any trouble", () =>
+    Effect.gen(function*() {
+      const report = yield* Isolation.run(Isolation.quick, quiet)
+      assert.lengthOf(report.rows, 7)
+      assertTimes(report.rows.flatMap(({ p50, p99, ratio }) => [p50, p99, ratio]))
+      assertReport(isolationReport.render(report))
+    }), 60_000)
 
   it.live("of sessions has a row for each number of open ones, and the memory of the idle ones", () =>
     Effect.gen(function*() {
@@ -118,7 +128,7 @@ describe("a benchmark", () => {
     }))
 
   it("takes the options that it has, and refuses others", () => {
-    for (const name of ["ingest", "journal", "sessions", "times", "import"]) {
+    for (const name of ["ingest", "journal", "isolation", "sessions", "times", "import"]) {
       assert.isFunction(commands.choose([name, "--quick", "--rounds", "2"]))
       assert.include(commands.usage, `\n  ${name} `)
     }

@@ -3,12 +3,14 @@ import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
 import * as Imports from "../Imports.ts"
 import * as Ingest from "../Ingest.ts"
+import * as Isolation from "../Isolation.ts"
 import * as Journal from "../Journal.ts"
 import * as OpenSessions from "../OpenSessions.ts"
 import * as Times from "../Times.ts"
 import type { BenchFailed } from "./bench.ts"
 import * as importsReport from "./importsReport.ts"
 import * as ingestReport from "./ingestReport.ts"
+import * as isolationReport from "./isolationReport.ts"
 import * as journalReport from "./journalReport.ts"
 import * as openSessionsReport from "./openSessionsReport.ts"
 import * as timesReport from "./timesReport.ts"
@@ -18,13 +20,14 @@ export const usage = `npm run bench -- <benchmark> [options]
 Benchmarks:
   ingest        deltas from the server's bytes to a reader, beside the SDK's raw event loop
   journal       events that are kept in SQLite, beside the same in memory
+  isolation     deltas of sessions beside one in trouble, beside the same with nobody in trouble
   sessions      an event's price with up to 1,000 sessions open, and the memory of an idle one
   times         interrupt, open and recovery with the real OpenCode, beside the bare server
   import        loading the packages in a fresh process, beside effect alone and the SDK
 
 Options:
-  --rounds N    counted runs of each contender (default 7 in ingest, 15 in the others)
-  --events N    of ingest, journal and sessions: deltas of one run (default 100000; of journal 50000)
+  --rounds N    counted runs of each contender (default 7 in ingest and isolation, 15 in the others)
+  --events N    of ingest, journal, isolation and sessions: deltas of one run (default 100000, 50000, 1000, 100000)
   --sessions N  of ingest: open sessions of the larger case (default 1000)
   --quick       a short run that only finds what is broken
 
@@ -81,6 +84,16 @@ const benchmarks: { readonly [name: string]: (args: ReadonlyArray<string>) => Ch
       rounds: given.count("rounds", base.rounds)
     }
     return (progress) => Effect.map(Journal.run(options, progress), journalReport.render)
+  },
+  isolation: (args) => {
+    const given = read(args, ["events", "rounds"])
+    const base = given.quick ? Isolation.quick : Isolation.full
+    const options: Isolation.Options = {
+      ...base,
+      events: given.count("events", base.events),
+      rounds: given.count("rounds", base.rounds)
+    }
+    return (progress) => Effect.map(Isolation.run(options, progress), isolationReport.render)
   },
   sessions: (args) => {
     const given = read(args, ["events", "rounds"])

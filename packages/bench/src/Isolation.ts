@@ -1,0 +1,295 @@
+/**
+ * What one session in trouble costs its neighbours: how long their deltas take from the agent to the reader, beside the
+ * same with nobody in trouble.
+ *
+ * @since 0.1.0
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as AgentError from "@reins/core/AgentError"
+import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import * as EventJournal from "@reins/core/EventJournal"
+import type { Provider } from "@reins/core/Provider"
+import * as Providers from "@reins/core/Providers"
+import type { Session } from "@reins/core/Session"
+import * as Sessions from "@reins/core/Sessions"
+import * as SqliteStores from "@reins/sqlite/SqliteStores"
+import * as TestProvider from "@reins/testing/TestProvider"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import * as bench from "./internal/bench.ts"
+import * as measure from "./internal/measure.ts"
+
+/**
+ * How much is measured.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Sessions beside the one in trouble. */
+  readonly neighbours: number
+  /** Deltas of each of them in one run, a millisecond apart. */
+  readonly events: number
+  /** Runs of each, after one that is not counted. */
+  readonly rounds: number
+  /** Milliseconds after which what has not come counts as lost. */
+  readonly limit: number
+}
+
+/**
+ * The figures of docs/benchmarks.md.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const full: Options = { neighbours: 8, events: 1_000, rounds: 7, limit: 60_000 }
+
+/**
+ * A short run that only finds what is broken.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const quick: Options = { neighbours: 3, events: 50, rounds: 1, limit: 20_000 }
+
+/**
+ * One kind of trouble.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Row {
+  readonly name: string
+  /** Milliseconds, medians over the rounds. */
+  readonly p50: number
+  readonly p99: number
+  /** Of the p99 to the undisturbed one of the same round, the median. */
+  readonly ratio: number
+}
+
+/**
+ * What was measured; the first row is the undisturbed one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Report {
+  readonly options: Options
+  readonly rows: ReadonlyArray<Row>
+}
+
+const megabyte = "0123456789abcdef".repeat(65_536)
+const stampDigits = 16
+const stamp = (): string => performance.now().toFixed(6).padStart(stampDigits, "0").slice(-stampDigits)
+
+/** The prompts: `tick N`, `pour N` megabytes, `chatter`, `die`. */
+const respond: TestProvider.Script = (turn) => {
+  const [what, count = "0"] = turn.prompt.text.split(" ")
+  switch (what) {
+    case "tick":
+      return Effect.forEach(
+        Array.from({ length: Number(count) }),
+        () => Effect.andThen(Effect.suspend(() => turn.say(stamp())), Effect.sleep(1)),
+        { discard: true }
+      )
+    case "pour":
+      return Effect.forEach(
+        Array.from({ length: Number(count) }),
+        (_, index) => Effect.andThen(turn.command({ command: `part ${index}`, output: megabyte }), Effect.sleep(5)),
+        { discard: true }
+      )
+    case "chatter":
+      return Effect.forever(Effect.andThen(turn.say("more and more of it "), Effect.sleep(1)))
+    case "die":
+      return Effect.andThen(turn.say("x"), Effect.die(new Error("the adapter of this session is broken")))
+    default:
+      return Effect.void
+  }
+}
+
+type Open = (provider?: "test" | "defective") => Effect.Effect<Session, AgentError.AgentError, Scope.Scope>
+type Trouble = (open: Open, broken: Set<string>) => Effect.Effect<unknown, AgentError.AgentError, Scope.Scope>
+
+/** The same again and again, as long as the scope lives. */
+const again = (session: Session, text: string) =>
+  Effect.andThen(Effect.flatMap(session.prompt(text), ({ outcome }) => outcome), Effect.sleep(10)).pipe(
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+const troubles: ReadonlyArray<readonly [name: string, trouble: Trouble]> = [
+  ["a store that fails", (open, broken) =>
+    Effect.flatMap(open(), (session) => {
+      broken.add(session.id)
+      return session.prompt("chatter")
+    })],
+  ["an event handler that throws", (open) =>
+    Effect.flatMap(open(), (session) =>
+      Effect.andThen(
+        session.prompt("chatter"),
+        session.events().pipe(
+          Stream.runForEach(() =>
+            Effect.sync(() => {
+              throw new Error("handler")
+            })
+          ),
+          Effect.ignoreCause,
+          Effect.andThen(Effect.sleep(10)),
+          Effect.forever,
+          Effect.forkScoped
+        )
+      ))],
+  ["an agent that dies in each turn", (open) => Effect.flatMap(open(), (session) => again(session, "die"))],
+  [
+    "sessions that end by a defect",
+    (open) =>
+      Effect.flatMap(open("defective"), (session) => session.prompt("tick 1")).pipe(
+        Effect.scoped,
+        Effect.andThen(Effect.sleep(10)),
+        Effect.forever,
+        Effect.provide(Logger.layer([])),
+        Effect.forkScoped
+      )
+  ],
+  ["100 MB of tool output", (open) => Effect.flatMap(open(), (session) => session.prompt("pour 100"))],
+  ["a reader that never reads", (open) =>
+    Effect.flatMap(open(), (session) =>
+      Effect.andThen(
+        session.prompt("chatter"),
+        Effect.forkScoped(Stream.runForEach(session.events(), () => Effect.never))
+      ))]
+]
+
+/** A provider by which the session engine itself comes to a defect with the first prompt. */
+const defective = (provider: Provider): Provider => ({
+  ...provider,
+  make: (id) =>
+    Effect.map(provider.make(id), (instance) => ({
+      ...instance,
+      promptKey: () => {
+        throw new Error("defect")
+      }
+    }))
+})
+
+/** A store of which some sessions have nothing but failures. */
+const stores = (filename: string, broken: ReadonlySet<string>) => {
+  const sqlite = SqliteStores.layer({ filename }).pipe(Layer.provide(NodeServices.layer), Layer.orDie)
+  const failing = Layer.effect(
+    EventJournal.Current,
+    Effect.gen(function*() {
+      const journal = yield* EventJournal.Current
+      if (journal === undefined) return undefined
+      return {
+        ...journal,
+        append: (batch: EventJournal.JournalBatch) =>
+          broken.has(batch.sessionId)
+            ? Effect.fail(AgentError.make(new AgentError.StoreFailed({ operation: "write", description: "full" })))
+            : journal.append(batch)
+      }
+    })
+  )
+  return failing.pipe(Layer.provideMerge(sqlite))
+}
+
+/** Milliseconds that each delta of each neighbour took. */
+const round = (
+  sessions: ReadonlyArray<Session>,
+  options: Options
+): Effect.Effect<ReadonlyArray<number>, AgentError.AgentError> =>
+  Effect.map(
+    Effect.forEach(sessions, (session) =>
+      Effect.gen(function*() {
+        const times: Array<number> = []
+        const turn = yield* session.prompt(`tick ${options.events}`)
+        yield* turn.events.pipe(Stream.runForEachArray((events) =>
+          Effect.sync(() => {
+            const now = performance.now()
+            for (const event of events) {
+              if (event._tag !== "ItemDelta" || event.stream !== "text") continue
+              for (let at = 0; at + stampDigits <= event.text.length; at += stampDigits) {
+                const said = Number(event.text.slice(at, at + stampDigits))
+                if (Number.isFinite(said)) times.push(now - said)
+              }
+            }
+          })
+        ))
+        const outcome = yield* turn.outcome
+        return outcome._tag === "completed" ? times : []
+      }), { concurrency: "unbounded" }),
+    (all) => all.flat()
+  )
+
+/**
+ * Measures; fails when a neighbour lost a delta.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const run = (options: Options, progress: (line: string) => void): Effect.Effect<Report, bench.BenchFailed> =>
+  Effect.gen(function*() {
+    const directory = yield* Effect.acquireRelease(
+      Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "reins-bench-"))),
+      (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
+    )
+    const broken = new Set<string>()
+    const agent = yield* TestProvider.make({ respond })
+    const layer = Sessions.layerWith({ store: "1 second" }).pipe(
+      Layer.provide(Logger.layer([])),
+      Layer.provide(Providers.layer({ test: agent.provider, defective: defective(agent.provider) })),
+      Layer.provide(stores(path.join(directory, "reins.db"), broken)),
+      Layer.provide(ApprovalPolicy.layer(ApprovalPolicy.fullAccess))
+    )
+    return yield* Effect.gen(function*() {
+      const sessions = yield* Sessions.Sessions
+      const open: Open = (provider = "test") => sessions.openScoped({ provider, cwd: "/repo" })
+      const neighbours = yield* Effect.forEach(Array.from({ length: options.neighbours }), () => open())
+      const measured = (trouble?: Trouble) =>
+        Effect.scoped(Effect.gen(function*() {
+          if (trouble !== undefined) yield* trouble(open, broken)
+          const times = yield* round(neighbours, options).pipe(Effect.timeout(options.limit))
+          const wanted = options.neighbours * options.events
+          if (times.length !== wanted) {
+            return yield* new bench.BenchFailed({ description: `${times.length} of ${wanted} deltas came.` })
+          }
+          return { p50: measure.quantile(times, 0.5), p99: measure.quantile(times, 0.99) }
+        }))
+      const rows: Array<Row> = []
+      const quiet: Array<{ readonly p50: number; readonly p99: number }> = []
+      for (const [name, trouble] of troubles) {
+        const own: Array<{ readonly p50: number; readonly p99: number }> = []
+        const ratios: Array<number> = []
+        for (let n = 0; n <= options.rounds; n++) {
+          const calm = yield* measured()
+          const troubled = yield* measured(trouble)
+          if (n === 0) continue
+          quiet.push(calm)
+          own.push(troubled)
+          ratios.push(troubled.p99 / calm.p99)
+          progress(`${name}, round ${n}: p99 ${troubled.p99.toFixed(3)} ms to ${calm.p99.toFixed(3)} ms`)
+        }
+        rows.push({
+          name,
+          p50: measure.median(own.map(({ p50 }) => p50)),
+          p99: measure.median(own.map(({ p99 }) => p99)),
+          ratio: measure.median(ratios)
+        })
+      }
+      const calm: Row = {
+        name: "undisturbed",
+        p50: measure.median(quiet.map(({ p50 }) => p50)),
+        p99: measure.median(quiet.map(({ p99 }) => p99)),
+        ratio: 1
+      }
+      return { options, rows: [calm, ...rows] }
+    }).pipe(Effect.provide(layer))
+  }).pipe(
+    Effect.scoped,
+    Effect.mapError((cause) => cause._tag === "BenchFailed" ? cause : bench.unexpected(cause))
+  )
