@@ -157,7 +157,9 @@ export const run = (options: Options, progress: (line: string) => void): Effect.
         cpuRatio: measure.pairedRatio(samples.sqlite.map(({ cpu }) => cpu), samples.memory.map(({ cpu }) => cpu))
       })
     }
-    if (fs.statSync(path.join(sqlite.directory, "reins.db")).size < options.events) {
+    // What was committed last is in the log of the file until it is moved over.
+    const kept = ["reins.db", "reins.db-wal"].map((name) => path.join(sqlite.directory, name))
+    if (kept.reduce((size, file) => size + (fs.existsSync(file) ? fs.statSync(file).size : 0), 0) < options.events) {
       return yield* new bench.BenchFailed({ description: "The store holds less than what it was given." })
     }
     return { options, durable, rows }
