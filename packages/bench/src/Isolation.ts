@@ -19,8 +19,6 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as fs from "node:fs"
-import * as os from "node:os"
 import * as path from "node:path"
 import * as bench from "./internal/bench.ts"
 import * as measure from "./internal/measure.ts"
@@ -153,7 +151,6 @@ const troubles: ReadonlyArray<readonly [name: string, trouble: Trouble]> = [
         Effect.scoped,
         Effect.andThen(Effect.sleep(10)),
         Effect.forever,
-        Effect.provide(Logger.layer([])),
         Effect.forkScoped
       )
   ],
@@ -234,14 +231,10 @@ const round = (
  */
 export const run = (options: Options, progress: (line: string) => void): Effect.Effect<Report, bench.BenchFailed> =>
   Effect.gen(function*() {
-    const directory = yield* Effect.acquireRelease(
-      Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "reins-bench-"))),
-      (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
-    )
+    const directory = yield* bench.directory
     const broken = new Set<string>()
     const agent = yield* TestProvider.make({ respond })
     const layer = Sessions.layerWith({ store: "1 second" }).pipe(
-      Layer.provide(Logger.layer([])),
       Layer.provide(Providers.layer({ test: agent.provider, defective: defective(agent.provider) })),
       Layer.provide(stores(path.join(directory, "reins.db"), broken)),
       Layer.provide(ApprovalPolicy.layer(ApprovalPolicy.fullAccess))
@@ -291,5 +284,7 @@ export const run = (options: Options, progress: (line: string) => void): Effect.
     }).pipe(Effect.provide(layer))
   }).pipe(
     Effect.scoped,
+    // The trouble is made on purpose: nobody is told of it.
+    Effect.provide(Logger.layer([])),
     Effect.mapError((cause) => cause._tag === "BenchFailed" ? cause : bench.unexpected(cause))
   )

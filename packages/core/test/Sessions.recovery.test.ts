@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as AgentError from "@reins/core/AgentError"
 import { Clock, Effect, Fiber, Latch, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { settle } from "./fixtures/bentProvider.ts"
 import * as Hand from "./fixtures/handProvider.ts"
 import { open, request, until, withHand } from "./fixtures/sessions.ts"
 
@@ -187,9 +188,6 @@ describe("a turn whose connection was lost", () => {
     ))
 })
 
-/** Lets everything run that needs no time. */
-const rest = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow, { discard: true })
-
 describe("silence", () => {
   it.effect("is told after a minute, and ends the turn after ten when nothing says that the agent lives", () =>
     withHand((hand) =>
@@ -272,7 +270,7 @@ describe("silence", () => {
       Effect.gen(function*() {
         const worker = yield* open()
         yield* worker.prompt("work")
-        yield* rest
+        yield* settle
         const first = hand.submissions[0]?.key ?? ""
         let second = ""
         hand.say(...Hand.begin(first, "x"))
@@ -298,13 +296,13 @@ describe("silence", () => {
         const asker = yield* open()
         yield* asker.attach()
         const asked = yield* asker.prompt("ask")
-        yield* rest
+        yield* settle
         second = hand.submissions[1]?.key ?? ""
         hand.say(...Hand.begin(second, "y"), request("r1", second))
         const [opened] = [...yield* until(asker, (event) => event._tag === "RequestOpened")].slice(-1)
 
         yield* TestClock.adjust("8 hours")
-        yield* rest
+        yield* settle
 
         assert.strictEqual(hand.interrupts, 0)
         assert.strictEqual((yield* worker.view).turn?.state._tag, "running")
@@ -312,7 +310,7 @@ describe("silence", () => {
         const requests = yield* asker.requests
         assert.deepStrictEqual(requests.map(({ id }) => id), [opened?._tag === "RequestOpened" ? opened.requestId : ""])
         yield* asker.answer(requests[0]?.id ?? ("" as never), { _tag: "accept" })
-        yield* rest
+        yield* settle
         assert.strictEqual(hand.answers.length, 1)
         hand.snapshot = () => Effect.succeed(Hand.idle)
         hand.say({ _tag: "requestClosed", key: "r1", accepted: true }, ...Hand.answer(second, "y").slice(4))

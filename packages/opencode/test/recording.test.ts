@@ -12,11 +12,13 @@ const fixture = (name: string) => readFileSync(new URL(`fixtures/${name}.jsonl`,
  * and some it repeats as often as it likes.
  */
 const told = (text: string): ReadonlyArray<string> => {
-  const lines = text.trimEnd().split("\n").map((line) => JSON.parse(line) as Line).flatMap(({ properties, type }) => {
+  const frames = text.trimEnd().split("\n").map((line) => JSON.parse(line) as Line)
+  const finishes = frames.some(({ properties }) => properties.info?.finish !== undefined)
+  const lines = frames.flatMap(({ properties, type }) => {
     if (type === "session.status" || type === "session.diff" || properties.info?.role === "user") return []
     const { delta, info, method, part, path, reply } = properties
-    // Written when it is sent, not when it changed: in a hurry each frame of a message has its end already.
-    if (type === "message.updated" && info?.finish === undefined) return []
+    // Written when it is sent, not when it changed: in a hurry each frame of a message that finishes has its finish.
+    if (finishes && type === "message.updated" && info?.role === "assistant" && info.finish === undefined) return []
     return [
       [type, info?.role, info?.finish, part?.type, part?.state?.status, part?.text, delta, reply, method, path].join(
         " "

@@ -27,20 +27,22 @@ export const attempt = <A>(body: () => Promise<A>): Effect.Effect<A, BenchFailed
     catch: (cause) => new BenchFailed({ description: cause instanceof Error ? cause.message : String(cause), cause })
   })
 
-/** A directory with an executable named `opencode`, removed with the scope. */
-export const executable = Effect.acquireRelease(
-  Effect.sync(() => {
-    const directory = fs.mkdtempSync(path.join(os.tmpdir(), "reins-bench-"))
-    const binary = path.join(directory, "opencode")
-    const script = fileURLToPath(
-      new URL(`./fakeServer${path.extname(fileURLToPath(import.meta.url))}`, import.meta.url)
-    )
-    const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`
-    fs.writeFileSync(binary, `#!/bin/sh\nexec ${quote(process.execPath)} ${quote(script)} "$@"\n`, { mode: 0o755 })
-    return { directory, binary, info: path.join(directory, "server.json") }
-  }),
-  ({ directory }) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
+/** A directory of its own, removed with the scope. */
+export const directory = Effect.acquireRelease(
+  Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "reins-bench-"))),
+  (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
 )
+
+/** A directory with an executable named `opencode`, removed with the scope. */
+export const executable = Effect.map(directory, (directory) => {
+  const binary = path.join(directory, "opencode")
+  const script = fileURLToPath(
+    new URL(`./fakeServer${path.extname(fileURLToPath(import.meta.url))}`, import.meta.url)
+  )
+  const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`
+  fs.writeFileSync(binary, `#!/bin/sh\nexec ${quote(process.execPath)} ${quote(script)} "$@"\n`, { mode: 0o755 })
+  return { directory, binary, info: path.join(directory, "server.json") }
+})
 
 /** The benchmark's own requests. */
 export interface Control extends Info {

@@ -63,6 +63,16 @@ const read = <K extends string>(args: ReadonlyArray<string>, names: ReadonlyArra
   }
 }
 
+/** The options of a benchmark that takes `--events` and `--rounds`. */
+const sized = <Options extends { readonly events: number; readonly rounds: number }>(
+  args: ReadonlyArray<string>,
+  sizes: { readonly full: Options; readonly quick: Options }
+): Options => {
+  const given = read(args, ["events", "rounds"])
+  const base = given.quick ? sizes.quick : sizes.full
+  return { ...base, events: given.count("events", base.events), rounds: given.count("rounds", base.rounds) }
+}
+
 const benchmarks: { readonly [name: string]: (args: ReadonlyArray<string>) => Chosen } = {
   ingest: (args) => {
     const given = read(args, ["events", "rounds", "sessions"])
@@ -76,33 +86,15 @@ const benchmarks: { readonly [name: string]: (args: ReadonlyArray<string>) => Ch
     return (progress) => Effect.map(Ingest.run(options, progress), ingestReport.render)
   },
   journal: (args) => {
-    const given = read(args, ["events", "rounds"])
-    const base = given.quick ? Journal.quick : Journal.full
-    const options: Journal.Options = {
-      ...base,
-      events: given.count("events", base.events),
-      rounds: given.count("rounds", base.rounds)
-    }
+    const options = sized(args, Journal)
     return (progress) => Effect.map(Journal.run(options, progress), journalReport.render)
   },
   isolation: (args) => {
-    const given = read(args, ["events", "rounds"])
-    const base = given.quick ? Isolation.quick : Isolation.full
-    const options: Isolation.Options = {
-      ...base,
-      events: given.count("events", base.events),
-      rounds: given.count("rounds", base.rounds)
-    }
+    const options = sized(args, Isolation)
     return (progress) => Effect.map(Isolation.run(options, progress), isolationReport.render)
   },
   sessions: (args) => {
-    const given = read(args, ["events", "rounds"])
-    const base = given.quick ? OpenSessions.quick : OpenSessions.full
-    const options: OpenSessions.Options = {
-      ...base,
-      events: given.count("events", base.events),
-      rounds: given.count("rounds", base.rounds)
-    }
+    const options = sized(args, OpenSessions)
     return (progress) => Effect.map(OpenSessions.run(options, progress), openSessionsReport.render)
   },
   times: (args) => {

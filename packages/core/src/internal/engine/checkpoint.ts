@@ -14,6 +14,7 @@ import type { RequestSignal } from "../../Signal.ts"
 import type { InterruptedBy } from "../../Turn.ts"
 import { isFinal } from "./prompts.ts"
 import type { EngineState, ItemRecord, PromptRecord, RequestRecord, SubagentRecord, TurnRecord } from "./state.ts"
+import { untouched } from "./state.ts"
 import * as turns from "./turns.ts"
 
 interface OpenTurn {
@@ -296,17 +297,6 @@ const restoreTurn = (S: EngineState, kept: OpenTurn, now: number): TurnRecord =>
   }
   return turn
 }
-
-/** Of the calls that this host makes of a prompt. */
-const untouched = {
-  fence: 0,
-  calling: false,
-  doubtAt: undefined,
-  unknownSince: undefined,
-  heldAt: undefined,
-  suspect: undefined,
-  target: undefined
-} as const
 
 const restorePrompt = (
   S: EngineState,

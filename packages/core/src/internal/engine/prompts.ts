@@ -6,7 +6,7 @@ import type { TurnVerdict } from "../../Signal.ts"
 import * as PromptQueue from "../../PromptQueue.ts"
 import { emit } from "./emit.ts"
 import type { EngineState, PromptRecord, TurnRecord } from "./state.ts"
-import { remembered } from "./state.ts"
+import { remembered, untouched } from "./state.ts"
 import * as turns from "./turns.ts"
 
 /** Submissions of one prompt at the most: the first and two repetitions with the same key. */
@@ -59,19 +59,13 @@ export const accept = (
 ): void => {
   if (S.prompts.has(input.id)) return
   const prompt: PromptRecord = {
+    ...untouched,
     id: input.id,
     input: input.input,
     delivery: input.delivery,
     state: { _tag: "queued" },
     key: undefined,
-    attempts: 0,
-    fence: 0,
-    calling: false,
-    doubtAt: undefined,
-    unknownSince: undefined,
-    heldAt: undefined,
-    suspect: undefined,
-    target: undefined
+    attempts: 0
   }
   S.prompts.set(prompt.id, prompt)
   emit(S, { _tag: "PromptChanged", promptId: prompt.id, state: prompt.state })

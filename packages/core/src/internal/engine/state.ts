@@ -85,6 +85,17 @@ export interface PromptRecord {
   target: TurnRecord | undefined
 }
 
+/** Of a prompt that this host has made no call about yet. */
+export const untouched = {
+  fence: 0,
+  calling: false,
+  doubtAt: undefined,
+  unknownSince: undefined,
+  heldAt: undefined,
+  suspect: undefined,
+  target: undefined
+} as const satisfies Partial<PromptRecord>
+
 export interface InterruptRecord {
   readonly by: InterruptedBy
   /** The error that made us interrupt, where it was not asked for. */

@@ -87,18 +87,31 @@ export const awaiting = (
     what
   )
 
-/** Sends a prompt and waits until the text has begun. */
-export const begun = Effect.fnUntraced(function*(session: Session, text: string) {
+/** Sends a prompt and waits for what it leads to. */
+const promptUntil = Effect.fnUntraced(function*(
+  session: Session,
+  text: string,
+  found: (event: SessionEvent | Lagged) => boolean,
+  what: string
+) {
   const { seq } = yield* session.view
   const handle = yield* session.prompt(text)
-  yield* awaiting(
+  yield* awaiting(session, seq, found, what)
+  return handle
+})
+
+/** Sends a prompt and waits until the text has begun. */
+export const begun = (session: Session, text: string) =>
+  promptUntil(
     session,
-    seq,
+    text,
     (event) => event._tag === "ItemDelta" && event.stream === "text",
     "the first text of a turn"
   )
-  return handle
-})
+
+/** Sends a prompt and waits until its request is open. */
+export const asked = (session: Session, text: string) =>
+  promptUntil(session, text, (event) => event._tag === "RequestOpened", "the request")
 
 /** A turn from its prompt to its outcome, with everything that was told of it. */
 export const turn = Effect.fnUntraced(function*(session: Session, text: string) {
@@ -117,7 +130,8 @@ export const answers = (events: ReadonlyArray<SessionEvent | Lagged>): ReadonlyA
       : []
   )
 
-const finals = new Set(["consumed", "withdrawn", "returned", "failed"])
+/** The states in which a prompt stays. */
+export const finals = new Set(["consumed", "withdrawn", "returned", "failed"])
 
 /** Laws 1 to 6 over events that a reader was given: what is wrong with them, or nothing. */
 export const problem = (events: ReadonlyArray<SessionEvent | Lagged>): string | undefined => {

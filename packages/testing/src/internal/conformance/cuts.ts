@@ -3,7 +3,7 @@ import type { Lagged, SessionEvent } from "@reins/core/SessionEvent"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import type { Definition } from "./clause.ts"
-import { atRest, awaiting, expect, lawful, outcomeOf, reading, wireOf } from "./clause.ts"
+import { atRest, awaiting, expect, finals, lawful, outcomeOf, reading, wireOf } from "./clause.ts"
 import type { Subject } from "../../Conformance.ts"
 
 /** Boundaries that are tried at most. */
@@ -18,7 +18,7 @@ const normal = (events: ReadonlyArray<SessionEvent | Lagged>): string => {
   const lines = events.flatMap((event): ReadonlyArray<string> => {
     switch (event._tag) {
       case "PromptChanged":
-        return ["consumed", "withdrawn", "returned", "failed"].includes(event.state._tag)
+        return finals.has(event.state._tag)
           ? [`prompt ${event.state._tag}`]
           : []
       case "TurnStarted":

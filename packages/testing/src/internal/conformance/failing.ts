@@ -3,7 +3,7 @@ import type { PromptHandle, Session } from "@reins/core/Session"
 import * as Effect from "effect/Effect"
 import type { Subject } from "../../Conformance.ts"
 import type { Definition } from "./clause.ts"
-import { atRest, awaiting, begun, expect, lawful, needs, outcomeOf, reading, usable, wireOf } from "./clause.ts"
+import { asked, atRest, awaiting, begun, expect, lawful, needs, outcomeOf, reading, usable, wireOf } from "./clause.ts"
 
 const phases: ReadonlyArray<{
   readonly name: string
@@ -17,13 +17,7 @@ const phases: ReadonlyArray<{
   { name: "mid-text", reach: (subject, session) => Effect.orDie(begun(session, subject.agent.hold("working on it"))) },
   {
     name: "with a request open",
-    reach: (subject, session) =>
-      Effect.orDie(Effect.gen(function*() {
-        const { seq } = yield* session.view
-        const handle = yield* session.prompt(subject.agent.ask?.("never") ?? "")
-        yield* awaiting(session, seq, (event) => event._tag === "RequestOpened", "the request")
-        return handle
-      }))
+    reach: (subject, session) => Effect.orDie(asked(session, subject.agent.ask?.("never") ?? ""))
   }
 ]
 

@@ -8,7 +8,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { NotApplicable, Subject, Violation } from "../../Conformance.ts"
 import type { Definition } from "./clause.ts"
-import { awaiting, begun, expect, lawful, needs, outcomeOf, usable, violated, within } from "./clause.ts"
+import { asked, begun, expect, lawful, needs, outcomeOf, usable, violated, within } from "./clause.ts"
 
 /** The grace of a close, with room for a busy machine. */
 const grace = 9_000
@@ -39,9 +39,7 @@ const phases: ReadonlyArray<Phase> = [
       Effect.gen(function*() {
         const ask = yield* needs(subject.agent.ask, "the agent cannot be made to ask")
         yield* session.attach()
-        const { seq } = yield* session.view
-        yield* session.prompt(ask("never"))
-        yield* awaiting(session, seq, (event) => event._tag === "RequestOpened", "the request")
+        yield* asked(session, ask("never"))
       })
   }
 ]

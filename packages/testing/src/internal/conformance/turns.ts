@@ -4,8 +4,8 @@ import * as Stream from "effect/Stream"
 import type { Definition } from "./clause.ts"
 import {
   answers,
+  asked,
   atRest,
-  awaiting,
   begun,
   expect,
   lawful,
@@ -94,9 +94,7 @@ export const clauses: ReadonlyArray<Definition> = [
         const session = yield* subject.open
         yield* session.attach()
         const events = yield* reading(session)
-        const { seq } = yield* session.view
-        const handle = yield* session.prompt(ask("allowed"))
-        yield* awaiting(session, seq, (event) => event._tag === "RequestOpened", "the request")
+        const handle = yield* asked(session, ask("allowed"))
         const [request] = yield* session.requests
         if (request === undefined) return yield* violated("no request is open")
         yield* session.answer(request.id, { _tag: "accept" })
@@ -122,9 +120,7 @@ export const clauses: ReadonlyArray<Definition> = [
         const session = yield* subject.open
         yield* session.attach()
         const events = yield* reading(session)
-        const { seq } = yield* session.view
-        const handle = yield* session.prompt(ask("never allowed"))
-        yield* awaiting(session, seq, (event) => event._tag === "RequestOpened", "the request")
+        const handle = yield* asked(session, ask("never allowed"))
         yield* session.interrupt
         const outcome = yield* outcomeOf(handle)
         yield* expect(outcome._tag === "interrupted", `the outcome is ${JSON.stringify(outcome)}`)
