@@ -95,7 +95,16 @@ export interface Session {
   readonly capabilities: Capabilities
   /** Its changes end when the session has closed. */
   readonly state: SubscriptionRef.SubscriptionRef<SessionState>
+  /**
+   * Everything that a window needs to draw the session now, once what it shows is stored: `events({ after: view.seq })`
+   * goes on with it also in the next host. With a journal it waits for the commit that is under way.
+   */
   readonly view: Effect.Effect<SessionView>
+  /**
+   * The same at once: it never waits. What it shows may not be stored yet, so after a crash of the host nothing may be
+   * known of its last events; go on from it in this process only.
+   */
+  readonly current: Effect.Effect<SessionView>
   /**
    * The events of the session. Without `after` it begins with this opening of the session; with `after: n` it goes on
    * behind the durable event `n`. It ends when the session closes and never fails; a reader that fell behind the

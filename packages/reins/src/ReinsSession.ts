@@ -75,7 +75,11 @@ export interface ReinsSession {
   readonly state: SessionState
   /** Hears the state as it is now and each change; states that follow each other at once may be told as one. */
   readonly onState: (listener: (state: SessionState) => void) => () => void
-  /** Everything that a window needs to draw the session now. */
+  /**
+   * Everything that a window needs to draw the session now. `events({ after: view().seq })` goes on with it in this
+   * process; with a store its last events may not be stored yet, so a host that wants to go on after a crash stores the
+   * `seq` of the last event that it was given.
+   */
   readonly view: () => SessionView
   /**
    * The events. Without `after` they begin with this opening of the session; with `after: n` they go on behind the

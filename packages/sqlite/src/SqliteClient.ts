@@ -2,8 +2,9 @@
  * An `effect/sql` client over `node:sqlite`.
  *
  * - One connection, one user at a time; transactions begin with `BEGIN IMMEDIATE`, nested ones are savepoints.
- * - A file that another process writes is waited for in Effect: `busy_timeout` is 0, because SQLite's own waiting would
- *   stop the whole thread.
+ * - The file is used in a thread of its own: the host's thread never waits for the disk. A statement that was sent is
+ *   waited for; the thread keeps the process alive only meanwhile.
+ * - A file that another process writes is waited for in Effect, where the wait can be interrupted.
  * - Integers are numbers, and `bigint` where `SafeIntegers` is set. A `Date` is refused, `true` is 1.
  * - A stream reads its whole result first.
  *
@@ -19,7 +20,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import * as connection from "./internal/connection.ts"
-import * as sqliteModule from "./internal/sqliteModule.ts"
+import * as databaseThread from "./internal/databaseThread.ts"
 
 /**
  * Which file, and how.
@@ -51,20 +52,11 @@ export const make = (
   options: SqliteClientOptions
 ): Effect.Effect<SqlClient.SqlClient, SqlError, Scope.Scope | Reactivity.Reactivity> =>
   Effect.gen(function*() {
-    const { DatabaseSync } = yield* sqliteModule.load
-    const opened = (action: () => void) =>
-      Effect.try({ try: action, catch: (cause) => connection.errorOf(cause, messageOf(cause), "open") })
-    const db = yield* Effect.acquireRelease(
-      Effect.try({
-        try: () => new DatabaseSync(options.filename, { readOnly: options.readonly === true, timeout: 0 }),
-        catch: (cause) => connection.errorOf(cause, messageOf(cause), "open")
-      }),
-      (db) => Effect.sync(() => db.close())
-    )
+    const thread = yield* databaseThread.make({ filename: options.filename, readonly: options.readonly === true })
     const wait = Duration.toMillis(Duration.fromInputUnsafe(options.wait ?? "5 seconds"))
-    const conn = connection.make(db, { wait })
+    const conn = connection.make(thread, { wait })
     const pragma = (text: string) => conn.executeUnprepared(`PRAGMA ${text}`, [], undefined)
-    yield* opened(() => db.exec("PRAGMA busy_timeout = 0"))
+    yield* pragma("busy_timeout = 0")
     if (options.readonly !== true) {
       yield* pragma("journal_mode = WAL")
       yield* pragma(`synchronous = ${options.synchronous === "full" ? "FULL" : "NORMAL"}`)
@@ -75,7 +67,7 @@ export const make = (
       ...SqlClient.makeSqliteAcquirers({
         connection: Effect.succeed(conn),
         semaphore,
-        isTransaction: () => db.isTransaction
+        isTransaction: thread.isTransaction
       }),
       compiler: Statement.makeCompilerSqlite(),
       driver: "node:sqlite",
@@ -85,8 +77,6 @@ export const make = (
       spanAttributes: [["db.system.name", "sqlite"]]
     })
   })
-
-const messageOf = (cause: unknown): string => cause instanceof Error ? cause.message : "The file could not be opened"
 
 /**
  * The same as a layer.

@@ -67,11 +67,7 @@ describe("SqliteClient", () => {
       ])} AS bytes`
       assert.deepStrictEqual(
         row,
-        Object.assign(Object.create(null), {
-          yes: 1,
-          none: null,
-          bytes: new Uint8Array([1, 2])
-        })
+        { yes: 1, none: null, bytes: new Uint8Array([1, 2]) }
       )
     })))
 
@@ -125,6 +121,19 @@ describe("SqliteClient", () => {
         yield* Fiber.join(writing)
         assert.deepStrictEqual(yield* names, ["late"])
       }))
+    })))
+
+  it.live("leaves the thread of the host free while a statement takes long, and waits for what was sent", () =>
+    inFile(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const counting = yield* Effect.forkChild(
+        sql`WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000000) SELECT count(x) AS c FROM n`,
+        { startImmediately: true }
+      )
+      for (let ticks = 0; ticks < 20; ticks++) yield* Effect.sleep(1)
+      assert.isUndefined(counting.pollUnsafe())
+      yield* Fiber.interrupt(counting)
+      assert.deepStrictEqual(yield* sql`SELECT 1 AS one`, [{ one: 1 }])
     })))
 
   it.live("gives the waiting up with a lock time-out", () =>

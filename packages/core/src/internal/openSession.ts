@@ -410,6 +410,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       state: driver.summary,
       // What it shows is kept, so that `events({ after: view.seq })` goes on with it also in the next host.
       view: Effect.suspend(() => Effect.as(driver.kept, sessionView.view(S))),
+      current: Effect.sync(() => sessionView.view(S)),
       events,
       history,
       prompt,

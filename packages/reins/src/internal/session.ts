@@ -75,7 +75,7 @@ export const make = (
     const tag = typeof first === "string" ? first : undefined
     // A listener to one tag hears entries of that tag only, which its signature says.
     const listener = (typeof first === "string" ? second : first) as (entry: SessionEntry) => void
-    return follow(now(core.view).seq, tag === undefined || tag === "ItemDelta", (entry) => {
+    return follow(now(core.current).seq, tag === undefined || tag === "ItemDelta", (entry) => {
       if (tag === undefined || entry._tag === tag) guard("A listener to events", named, () => listener(entry))
     })
   }
@@ -106,7 +106,7 @@ export const make = (
     const scope = Scope.makeUnsafe()
     const detach = Scope.close(scope, Exit.void)
     now(Scope.provide(core.attach(), scope))
-    const view = now(core.view)
+    const view = now(core.current)
     const unfollow = follow(view.seq, false, (entry) => {
       if (entry._tag === "RequestSettled") seen.delete(entry.requestId)
       if (entry._tag !== "RequestOpened") return
@@ -126,7 +126,7 @@ export const make = (
     const { delivery, signal } = options
     if (signal?.aborted === true) throw errors.aborted(core.id, signal.reason)
     const [after, handle] = await promise(Effect.gen(function*() {
-      const { seq } = yield* core.view
+      const { seq } = yield* core.current
       return [seq, yield* core.prompt(input, delivery === undefined ? {} : { delivery })] as const
     }))
     const receipt = kept(handle.receipt)
@@ -151,13 +151,13 @@ export const make = (
 
   const watch = (signal: AbortSignal, id: PromptId, receipt: Promise<Receipt>, outcome: Promise<unknown>): void => {
     const stop = () => {
-      if (now(core.view).queue.some((waiting) => waiting.promptId === id)) {
+      if (now(core.current).queue.some((waiting) => waiting.promptId === id)) {
         if (!now(core.withdraw(id))) now(core.interrupt)
         return
       }
       // It is over or in a turn; the turn of a later prompt is not ours to stop.
       receipt.then((told) => {
-        if (told._tag === "consumed" && now(core.view).turn?.id === told.turnId) now(core.interrupt)
+        if (told._tag === "consumed" && now(core.current).turn?.id === told.turnId) now(core.interrupt)
       }, () => undefined)
     }
     if (signal.aborted) return stop()
@@ -177,7 +177,7 @@ export const make = (
       return state()
     },
     onState,
-    view: () => now(core.view),
+    view: () => now(core.current),
     events: (options) => iterable(core.events(options)),
     on: listen,
     history: (options) => promise(core.history(options)),
