@@ -19,7 +19,8 @@
  *   events stay: they are what cannot be recomputed, and the completed item carries the whole text. A reader that had
  *   not taken that text is given a `Lagged` with an empty range, `{ from: n + 1, to: n }`, at the place between the
  *   durable events `n` and `n + 1` where text is missing first: no durable event was missed.
- * - A log with an `earlier` (a journal) has no durable event missing as long as that has it.
+ * - A log with an `earlier` (a journal) has no durable event missing as long as that has it. Text is not kept there: a
+ *   reader that had not taken what left with its durable events is given a `Lagged` with an empty range before them.
  * - One `Lagged` stands for everything that had left by then; another follows only when more left since. What had left
  *   before a reader without `after` started is not missed by it.
  *
@@ -77,9 +78,12 @@ const stateOf = (log: EventLog): Log => log as Log
  * 4,194,304, each segment charged 64 for its envelope) are kept. `firstSeq` is the seq of the first durable event
  * (default 1): a session that goes on after a restart continues its numbers.
  *
- * With `held` a durable event is given to readers after `release`, and so is the text that follows it; what waits for that
- * does not leave the window. `earlier` gives durable events that have left it: with `seq > after`, in order, at most
- * `limit`; none where they are not kept. Where it fails they count as not kept, and the log says so.
+ * With `held` a durable event is given to readers after `release`, and so is the text that follows it. Durable events
+ * that wait for that neither count nor leave, and those of the last release stay until the next one: a reader that keeps
+ * up has them from the window also where one release is larger than it.
+ *
+ * `earlier` gives durable events that have left it: with `seq > after`, in order, at most `limit`; none where they are
+ * not kept. Where it fails they count as not kept, and the log says so.
  *
  * @category constructors
  * @since 0.1.0
@@ -97,7 +101,7 @@ export const make = (options?: {
     options?.firstSeq ?? 1,
     options?.earlier
   )
-  if (options?.held === true) log.visible = log.lastSeq
+  if (options?.held === true) log.visible = log.mayLeave = log.lastSeq
   return log
 }
 
@@ -124,7 +128,7 @@ export const append = (log: EventLog, events: ReadonlyArray<SessionEvent>): void
     if (event._tag === "ItemDelta") window.appendDelta(state, event)
     else window.appendDurable(state, event)
   }
-  while (state.slots.length - 1 > state.maxDurable && state.floor < state.visible) window.evictDurable(state)
+  window.evictDurables(state)
   if (state.chars > state.maxDeltaChars) window.evictText(state)
   window.wake(state, durable)
 }
@@ -138,7 +142,7 @@ export const append = (log: EventLog, events: ReadonlyArray<SessionEvent>): void
 export const release = (log: EventLog, seq: number): void => {
   const state = stateOf(log)
   window.release(state, seq)
-  while (state.slots.length - 1 > state.maxDurable && state.floor < state.visible) window.evictDurable(state)
+  window.evictDurables(state)
 }
 
 /**
@@ -273,15 +277,15 @@ const readEarlier = (
       for (const event of found) {
         const seq = event.seq ?? 0
         if (seq <= reader.seq || seq > state.floor) continue
-        if (seq > reader.seq + 1) out.push(window.lag(state, reader.seq + 1, seq - 1))
+        if (seq > reader.seq + 1) out.push(window.lag(state, reader, seq - 1))
+        else window.missedText(state, reader, out)
         out.push(event)
         window.enter(reader, seq)
       }
       if (out.length === 0) {
-        out.push(window.lag(state, reader.seq + 1, state.floor))
+        out.push(window.lag(state, reader, state.floor))
         window.enter(reader, state.floor)
       }
-      reader.told = state.losses
       return out
     })
   )

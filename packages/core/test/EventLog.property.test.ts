@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as EventLog from "@reins/core/EventLog"
-import type { Lagged, SessionEvent } from "@reins/core/SessionEvent"
+import type { DurableEvent, Lagged, SessionEvent } from "@reins/core/SessionEvent"
 import { Effect, Fiber, Pull, Stream } from "effect"
 import * as fc from "fast-check"
 import { delta, durable } from "./fixtures/events.ts"
@@ -12,6 +12,8 @@ type Step =
   | { readonly _tag: "append"; readonly events: ReadonlyArray<Appended> }
   | { readonly _tag: "open"; readonly after: number | undefined; readonly deltas: boolean }
   | { readonly _tag: "read"; readonly reader: number }
+  /** Lets readers have all that was appended up to so many durable events before the last. */
+  | { readonly _tag: "release"; readonly behind: number }
 
 type Appended =
   | { readonly _tag: "durable" }
@@ -46,6 +48,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ _tag: fc.constant("read" as const), reader: fc.nat({ max: 5 }) }) }
 )
 
+const heldStep: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 4, arbitrary: step },
+  { weight: 1, arbitrary: fc.record({ _tag: fc.constant("release" as const), behind: fc.nat({ max: 3 }) }) }
+)
+
 /** Lays deltas by offset, per item; a hole is a hole. */
 class Laid {
   private readonly items = new Map<string, Array<string>>()
@@ -75,10 +82,13 @@ interface Reader {
 }
 
 /** Runs the steps against a log, ends it, and gives what every reader got and what was appended. */
-const run = Effect.fnUntraced(function*(log: EventLog.EventLog, steps: ReadonlyArray<Step>) {
+const run = Effect.fnUntraced(function*(
+  log: EventLog.EventLog,
+  steps: ReadonlyArray<Step>,
+  history: Array<SessionEvent> = []
+) {
   const readers: Array<Reader> = []
   const texts = new Map<string, string>()
-  const history: Array<SessionEvent> = []
   let seq = 0
   for (const step of steps) {
     switch (step._tag) {
@@ -122,14 +132,21 @@ const run = Effect.fnUntraced(function*(log: EventLog.EventLog, steps: ReadonlyA
       case "read": {
         const reader = readers[step.reader]
         if (reader !== undefined) yield* reader.next
+        break
+      }
+      case "release": {
+        EventLog.release(log, seq - step.behind)
       }
     }
   }
   EventLog.end(log)
+  EventLog.release(log, seq)
   for (const reader of readers) yield* reader.drain
   assert.strictEqual(EventLog.waiting(log), 0)
   return { readers, history, lastSeq: seq }
 })
+
+const isDurable = (event: SessionEvent): event is DurableEvent => event._tag !== "ItemDelta"
 
 const seqOf = (event: SessionEvent): number => {
   if (event._tag === "ItemDelta" || event.seq === undefined) throw new Error("no durable event")
@@ -227,6 +244,46 @@ describe("EventLog (properties)", () => {
                 }
               }
               assert.strictEqual(EventLog.lagged(log), lagged)
+            }),
+            Effect.scoped,
+            Effect.runPromise
+          )
+        }
+      ),
+      { numRuns: 600 }
+    ))
+
+  it("any interleaving with a journal: durable events are all given, and text that left is told", () =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.array(heldStep, { maxLength: 60 }),
+        fc.integer({ min: 1, max: 6 }),
+        fc.integer({ min: 0, max: 400 }),
+        (steps, maxDurable, maxDeltaChars) => {
+          const history: Array<SessionEvent> = []
+          const log = EventLog.make({
+            maxDurable,
+            maxDeltaChars,
+            held: true,
+            earlier: (after, limit) =>
+              Effect.sync(() => history.filter(isDurable).filter((event) => (event.seq ?? 0) > after).slice(0, limit))
+          })
+          return run(log, steps, history).pipe(
+            Effect.map(({ lastSeq, readers }) => {
+              for (const reader of readers) {
+                const start = reader.after ?? reader.oldest - 1
+                assert.deepStrictEqual(
+                  states(reader.entries).durables.map((at) => at.seq),
+                  Array.from({ length: Math.max(0, lastSeq - start) }, (_, i) => start + 1 + i)
+                )
+                const lags = reader.entries.filter((event) => event._tag === "Lagged")
+                for (const lag of lags) assert.strictEqual(lag.to, lag.from - 1)
+                if (reader.after === undefined) continue
+                const expected = following(history, reader.after)
+                if (!reader.deltas) assert.deepStrictEqual(lags, [])
+                else if (lags.length === 0) assert.deepStrictEqual(states(reader.entries), states(expected))
+                else assert.notDeepEqual(states(reader.entries), states(expected))
+              }
             }),
             Effect.scoped,
             Effect.runPromise

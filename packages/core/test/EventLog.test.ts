@@ -364,6 +364,63 @@ describe("EventLog", () => {
       }))
   })
 
+  describe("a log with a journal", () => {
+    const stored = (events: ReadonlyArray<SessionEvent>): EventLog.Earlier => (after, limit) =>
+      Effect.succeed(
+        events.filter((event) => event._tag !== "ItemDelta").filter((event) => (event.seq ?? 0) > after).slice(0, limit)
+      )
+
+    it.effect("what was released last stays until the next release, and what is held does not count", () =>
+      Effect.gen(function*() {
+        const log = EventLog.make({ maxDurable: 2, held: true, earlier: () => Effect.die("not from the journal") })
+        const reader = yield* openReader(log)
+        EventLog.append(log, [durable(1), durable(2), delta("a", 0, "x"), durable(3), durable(4)])
+        assert.deepStrictEqual(yield* reader.shown, [])
+        EventLog.release(log, 3)
+        assert.strictEqual(EventLog.oldestSeq(log), 1)
+        assert.deepStrictEqual(yield* reader.shown, ["1", "2", "a@0:x", "3"])
+        EventLog.append(log, [durable(5), durable(6)])
+        assert.strictEqual(EventLog.oldestSeq(log), 1)
+        EventLog.release(log, 6)
+        assert.strictEqual(EventLog.oldestSeq(log), 4)
+        assert.deepStrictEqual(yield* reader.shown, ["4", "5", "6"])
+      }))
+
+    it.effect("text that left with its durable events is told once, before them", () =>
+      Effect.gen(function*() {
+        const events: ReadonlyArray<SessionEvent> = [
+          durable(1),
+          delta("a", 0, "x"),
+          durable(2),
+          delta("a", 1, "y"),
+          durable(3),
+          durable(4),
+          durable(5),
+          delta("b", 0, "z")
+        ]
+        const log = EventLog.make({ maxDurable: 2, earlier: stored(events) })
+        EventLog.append(log, events)
+        EventLog.end(log)
+        const kept = ["3", "4", "5", "b@0:z"]
+        assert.deepStrictEqual(yield* collect(log, { after: 0 }), ["Lagged 1-0", "1", "2", ...kept])
+        assert.deepStrictEqual(yield* collect(log, { after: 2 }), ["Lagged 3-2", ...kept])
+        assert.deepStrictEqual(yield* collect(log, { after: 3 }), kept.slice(1))
+        assert.deepStrictEqual(yield* collect(log, { after: 0, deltas: false }), ["1", "2", "3", "4", "5"])
+      }))
+
+    it.effect("a reader that had taken the text that left is told of nothing", () =>
+      Effect.gen(function*() {
+        const events: ReadonlyArray<SessionEvent> = [durable(1), delta("a", 0, "x"), durable(2), durable(3)]
+        const log = EventLog.make({ maxDurable: 1, earlier: stored(events) })
+        const reader = yield* openReader(log, { after: 0 })
+        EventLog.append(log, events.slice(0, 2))
+        assert.deepStrictEqual(yield* reader.shown, ["1", "a@0:x"])
+        EventLog.append(log, events.slice(2))
+        assert.deepStrictEqual(yield* reader.shown, ["2"])
+        assert.deepStrictEqual(yield* reader.shown, ["3"])
+      }))
+  })
+
   describe("readers that leave", () => {
     const cycles = 1000
 

@@ -102,7 +102,14 @@ describe("what is told", () => {
       yield* settle
       assert.isUndefined(outcome.pollUnsafe())
       assert.isFalse(seen.some((event) => event._tag === "TurnStarted" || event._tag === "ItemDelta"))
+      // A view waits for what it shows; the current one does not.
+      const view = yield* Effect.forkChild(session.view)
+      yield* settle
+      assert.isUndefined(view.pollUnsafe())
+      const last = durable(seen).at(-1)
+      assert.isAbove((yield* session.current).seq, last?.seq ?? 0)
       Latch.openUnsafe(latch)
+      assert.strictEqual((yield* Fiber.join(view)).seq, (yield* session.current).seq)
       assert.strictEqual((yield* Fiber.join(outcome))._tag, "completed")
       yield* settle
       assert.isTrue(seen.some((event) => event._tag === "TurnSettled"))

@@ -10,11 +10,13 @@ import type {
   Approvals,
   ConversationPage,
   DurableEvent,
+  HistoryPage,
   McpServer,
   Probe,
   ProviderCommand,
   ProviderMode,
   ProviderModel,
+  SessionEntry,
   SessionFilter,
   SessionPage
 } from "./Model.ts"
@@ -127,6 +129,42 @@ export interface Limits {
   readonly silenceEnd?: number
   /** A turn stopped at close: 3,000; the whole close takes at most 5,000. */
   readonly close?: number
+  /** A store that fails while sessions are open, until they end: 30,000. */
+  readonly store?: number
+}
+
+/**
+ * How much a store keeps of the events of sessions. What is beyond leaves oldest first; a reader that asks for it is told
+ * by `Lagged`. What is open of a session never leaves.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Retention {
+  /** Durable events of one session: 100,000 by default. */
+  readonly events?: number
+  /** Bytes of the events of one session, as JSON text: 64 MiB by default. */
+  readonly bytes?: number
+  /** Bytes of the events of all sessions: 2 GiB by default. */
+  readonly total?: number
+}
+
+/**
+ * What is kept of sessions, and where.
+ *
+ * - `memory`: their bindings (which conversation of which agent belongs to a session), until the process ends.
+ * - `{ directory }`: their bindings, as one file each.
+ * - `{ file }`: their bindings and their events, in one SQLite database (made if it is missing, readable by its owner
+ *   only). After a restart, also of a host that was killed, queued prompts and open turns are known again, and `events`
+ *   and `history` can be read without an agent.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Store = "memory" | { readonly directory: string } | {
+  /** Path of the database. Several hosts can share it. */
+  readonly file: string
+  readonly retention?: Retention
 }
 
 /**
@@ -140,8 +178,8 @@ export interface ReinsOptions {
   readonly providers: Readonly<Record<string, ReinsProvider>>
   /** Who decides about approvals where a session does not say; default `ask`. */
   readonly approvals?: Approvals
-  /** Where it is kept which conversation a session is bound to; default `memory`, which forgets with the process. */
-  readonly store?: "memory" | { readonly directory: string }
+  /** Where sessions are kept; default `memory`, which forgets with the process. */
+  readonly store?: Store
   readonly limits?: Limits
   /** Default: nothing is said. Nothing is ever written to the console. */
   readonly logger?: ReinsLogger
@@ -175,6 +213,11 @@ export interface OpenOptions {
   readonly approvals?: Approvals
   /** How long a request may stay open, in milliseconds; then the turn is interrupted. Default: for ever. */
   readonly approvalExpiresAfter?: number
+  /**
+   * What becomes of prompts that still waited when the last host ended: `keep`, the default, leaves them queued; `return`
+   * gives them back (`returned`). Only a store with a `file` knows of them.
+   */
+  readonly queued?: "keep" | "return"
   /** Hears what happens while the session opens, before its events can be read. */
   readonly onProgress?: (event: DurableEvent) => void
 }
@@ -221,6 +264,17 @@ export interface Reins {
   readonly sessions: () => Promise<ReadonlyArray<ReinsSession>>
   /** What is stored of sessions, open or not, most recently updated first. */
   readonly list: (filter?: SessionFilter) => Promise<SessionPage>
+  /**
+   * The durable events of a session with `seq > after`, open or not: of one that is open they go on until it closes, of
+   * another one they end with the newest that is stored. What was not kept is told by `Lagged`. Without a store with a
+   * `file` only open sessions can be read: the first `next()` of another rejects with the tag `Unsupported`.
+   */
+  readonly events: (id: string, options?: { readonly after?: number }) => AsyncIterable<SessionEntry>
+  /** Turns of a session that need not be open, from a store with a `file`: the newest, or those before a page. */
+  readonly history: (
+    id: string,
+    request?: { readonly before?: string; readonly limit?: number }
+  ) => Promise<HistoryPage>
   /** The agent's own conversations, most recently updated first, whether a session is bound to them or not. */
   readonly conversations: (options: {
     readonly provider: string

@@ -52,7 +52,9 @@ export type {
   Place,
   ReinsLogger,
   ReinsOptions,
-  ReinsProvider
+  ReinsProvider,
+  Retention,
+  Store
 } from "./Reins.ts"
 export { ReinsError } from "./ReinsError.ts"
 export type { ReinsErrorTag } from "./ReinsError.ts"

@@ -190,6 +190,56 @@ describe("sessions", () => {
       rmSync(directory, { recursive: true, force: true })
     }
   })
+
+  it("are kept in a file with their events, which can be read without an agent", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "reins-store-"))
+    try {
+      const hand = Hand.make()
+      answering(hand, "first")
+      const options = { providers: { hand: hand.provider }, store: { file: join(directory, "state", "reins.db") } }
+      let id = ""
+      let live: ReadonlyArray<SessionEntry> = []
+      {
+        await using reins = await Reins.create(options)
+        const session = await reins.open({ provider: "hand", cwd: "/repo" })
+        id = session.id
+        const reading = collect(reins.events(id))
+        const turn = await session.prompt("hi")
+        // The view never waits for the store.
+        assert.strictEqual(session.view().sessionId, id)
+        await turn.outcome
+        await session.close()
+        live = (await reading).filter((entry) => entry._tag !== "ItemDelta")
+        assert.strictEqual(live.at(-1)?._tag, "SessionClosed")
+        assert.strictEqual((await refusal(reins.history("ses_nowhere"))).tag, "SessionNotFound")
+      }
+      const reins = await Reins.create(options)
+      const connects = hand.connects.length
+      assert.deepStrictEqual(await collect(reins.events(id, { after: 2 })), live.slice(2))
+      const page = await reins.history(id)
+      assert.deepStrictEqual(
+        page.turns.flatMap((turn) => turn.items.map(({ item }) => "text" in item ? item.text : item._tag)),
+        ["first"]
+      )
+      assert.strictEqual(hand.connects.length, connects)
+      const session = await reins.open({ id, queued: "return" })
+      assert.deepStrictEqual(hand.connects.at(-1)?.cursor, { v: 1, conversation: "c1" })
+      assert.isAbove(session.view().seq, live.length)
+      await reins.close()
+      const late = reins.events(id)[Symbol.asyncIterator]()
+      assert.strictEqual((await refusal(late.next())).tag, "InvalidRequest")
+    } finally {
+      rmSync(directory, { recursive: true, force: true })
+    }
+  })
+
+  it("cannot be read later without a file", async () => {
+    await using reins = await Reins.create({ providers: { hand: Hand.make().provider } })
+    const { id } = await reins.open({ provider: "hand", cwd: "/repo" })
+    await (await reins.get(id)).close()
+    assert.strictEqual((await refusal(reins.events(id)[Symbol.asyncIterator]().next())).tag, "Unsupported")
+    assert.strictEqual((await refusal(reins.history(id))).tag, "Unsupported")
+  })
 })
 
 describe("listeners", () => {
@@ -340,6 +390,9 @@ describe("errors", () => {
         { approvals: { rules: "none" } },
         { approvals: "toString" },
         { store: "disk" },
+        { store: { file: 1 } },
+        { store: { file: "state.db", retention: { events: -1 } } },
+        { store: { file: ":memory:" } },
         { limits: { queue: Number.NaN } },
         { providers: { a: { kind: "other" } } },
         { providers: { a: { kind: "other", make: () => ({}) } } },

@@ -102,8 +102,12 @@ export class State {
   /** Counts evictions of text: says of which a reader was told. */
   losses = 0
   ended = false
+  /** The last evicted slot with text: its seq, `touched` of its last segment, and the loss that took text out of it. */
+  readonly left = { seq: -1, touched: 0, loss: 0 }
   /** Nothing beyond this seq is given to readers yet, nor the text that follows what is beyond it. */
   visible = Number.POSITIVE_INFINITY
+  /** Nothing beyond this seq leaves: what was released last stays until the next release. */
+  mayLeave = Number.POSITIVE_INFINITY
   coalesced = 0
   lagged = 0
   /** The segments of the last slot that may grow. */
@@ -211,8 +215,19 @@ export const wake = (state: State, durable: boolean): void => {
 // eviction
 // -----------------------------------------------------------------------------
 
-export const evictDurable = (state: State): void => {
+/** Lets the oldest durable events go, with the text before them; what is held back does not count. */
+export const evictDurables = (state: State): void => {
+  const last = Math.min(state.lastSeq, state.visible)
+  while (last - state.floor > state.maxDurable && state.floor < state.mayLeave) evictDurable(state)
+}
+
+const evictDurable = (state: State): void => {
   const slot = state.slots.at(0)
+  if (slot !== undefined && (slot.first !== undefined || slot.lostAt > 0)) {
+    state.left.seq = state.floor
+    state.left.touched = slot.last?.touched ?? slot.droppedTouched
+    state.left.loss = slot.first === undefined ? slot.lostAt : ++state.losses
+  }
   for (let segment = slot?.first; segment !== undefined; segment = segment.next) {
     state.chars -= segment.length - segment.trimmed + segmentCost
   }
@@ -273,6 +288,7 @@ const trim = (segment: Segment, count: number): void => {
 /** Lets readers have the durable events up to this seq. */
 export const release = (state: State, seq: number): void => {
   if (seq <= state.visible) return
+  state.mayLeave = state.visible
   state.visible = seq
   state.changes++
   for (const waiter of state.waiters) {
@@ -304,9 +320,19 @@ export const wait = (state: State, reader: Reader, seen: number): Effect.Effect<
     })
   })
 
-export const lag = (state: State, from: number, to: number): Lagged => {
+/** Tells of all that is missing between what the reader has and the durable event that follows `to`. */
+export const lag = (state: State, reader: Reader, to: number): Lagged => {
   state.lagged++
-  return { _tag: "Lagged", from, to }
+  reader.told = state.losses
+  return { _tag: "Lagged", from: reader.seq + 1, to }
+}
+
+/** Tells of text that left with its durable events, which are kept elsewhere. */
+export const missedText = (state: State, reader: Reader, out: Array<SessionEvent | Lagged>): void => {
+  const { left } = state
+  if (reader.deltas && left.seq >= reader.seq && left.touched > reader.touched && left.loss > reader.told) {
+    out.push(lag(state, reader, reader.seq))
+  }
 }
 
 export const enter = (reader: Reader, seq: number): void => {
@@ -318,9 +344,8 @@ export const take = (state: State, reader: Reader): Array<SessionEvent | Lagged>
   const out: Array<SessionEvent | Lagged> = []
   while (out.length < maxPull && reader.seq <= state.visible) {
     if (reader.seq < state.floor) {
-      out.push(lag(state, reader.seq + 1, state.floor))
+      out.push(lag(state, reader, state.floor))
       enter(reader, state.floor)
-      reader.told = state.losses
       continue
     }
     const slot = state.slots.at(reader.seq - state.floor)
@@ -342,10 +367,7 @@ const takeText = (state: State, reader: Reader, slot: Slot, out: Array<SessionEv
     grown.push(at)
     if (at.trimmed > (reader.taken.get(at.id) ?? 0)) missed = true
   }
-  if (missed && slot.lostAt > reader.told) {
-    out.push(lag(state, reader.seq + 1, reader.seq))
-    reader.told = state.losses
-  }
+  if (missed && slot.lostAt > reader.told) out.push(lag(state, reader, reader.seq))
   while (out.length < maxPull) {
     const segment = grown.pop()
     if (segment === undefined) return

@@ -16,8 +16,12 @@ export const fromCause = (cause: Cause.Cause<unknown>): ReinsError =>
   Cause.hasInterruptsOnly(cause) ? closed() : fromUnknown(Cause.squash(cause))
 
 /** The host is closed, or was closed before the operation was done. */
-export const closed = (): ReinsError =>
-  fromUnknown(new AgentError.InvalidRequest({ description: "Reins is closed; make a new one with Reins.create." }))
+export const closedError = AgentError.make(
+  new AgentError.InvalidRequest({ description: "Reins is closed; make a new one with Reins.create." })
+)
+
+/** The same, as the error of the facade. */
+export const closed = (): ReinsError => fromUnknown(closedError)
 
 /** A setting that cannot be used. */
 export const invalidConfig = (issue: string): ReinsError => fromUnknown(new AgentError.InvalidConfig({ issue }))

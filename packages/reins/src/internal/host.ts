@@ -11,11 +11,13 @@ import * as Providers from "@reins/core/Providers"
 import type * as Core from "@reins/core/Session"
 import type * as CoreEvent from "@reins/core/SessionEvent"
 import * as Sessions from "@reins/core/Sessions"
+import * as SqliteStores from "@reins/sqlite/SqliteStores"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import type { AdoptOptions, OpenOptions, Place, Reins, ReinsOptions } from "../Reins.ts"
 import type { ReinsSession } from "../ReinsSession.ts"
 import * as errors from "./errors.ts"
@@ -27,10 +29,15 @@ import * as settings from "./settings.ts"
 const store = (options: ReinsOptions) => {
   const given = options.store ?? "memory"
   if (given === "memory") return BindingStore.layerMemory
-  if (typeof given === "object" && typeof given.directory === "string") {
+  if (typeof given === "object" && "directory" in given && typeof given.directory === "string") {
     return BindingStore.layerFileSystem(given.directory)
   }
-  throw errors.invalidConfig(`"store" is "memory" or { directory }`)
+  if (typeof given === "object" && "file" in given && typeof given.file === "string") {
+    const { file, retention } = given
+    settings.figures("store.retention", retention ?? {})
+    return SqliteStores.layer({ filename: file, ...(retention === undefined ? undefined : { retention }) })
+  }
+  throw errors.invalidConfig(`"store" is "memory", { directory } or { file }`)
 }
 
 const layer = (options: ReinsOptions, say: log.Log | undefined) => {
@@ -138,6 +145,13 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
     get: (id) => whileOpen(() => Effect.map(sessions.get(id as SessionId), facade)),
     sessions: () => whileOpen(() => Effect.map(sessions.opened, (all) => all.map(facade))),
     list: (filter) => whileOpen(() => sessions.list(filter)),
+    events: (id, options) =>
+      running.iterable(
+        Stream.suspend(() =>
+          closing === undefined ? sessions.events(id as SessionId, options) : Stream.fail(errors.closedError)
+        )
+      ),
+    history: (id, request) => whileOpen(() => sessions.history(id as SessionId, request)),
     conversations: (options) => whileOpen(() => sessions.conversations(options)),
     adopt: (wanted) => adopt(wanted).catch((thrown: unknown) => Promise.reject(errors.fromUnknown(thrown))),
     remove: (id, options) => whileOpen(() => sessions.remove(id as SessionId, options)),

@@ -25,7 +25,8 @@ export interface Running {
   readonly now: <A>(effect: Effect.Effect<A>) => A
   /** Runs beside the caller, begins later than it returns, and gives what stops it. */
   readonly start: (effect: Effect.Effect<void>) => () => void
-  readonly iterable: <A>(stream: Stream.Stream<A>) => AsyncIterable<A>
+  /** Throws what the stream fails with, as a `ReinsError`. */
+  readonly iterable: <A>(stream: Stream.Stream<A, AgentError>) => AsyncIterable<A>
   /** Calls the host's code; what it throws or rejects with goes to the logger. */
   readonly guard: (what: string, fields: LogFields, call: () => unknown) => void
 }

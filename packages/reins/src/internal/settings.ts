@@ -9,7 +9,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import type { Approvals, McpServer } from "../Model.ts"
-import type { Limits, OpenCodeOptions, Place, ReinsProvider } from "../Reins.ts"
+import type { Limits, OpenCodeOptions, Place, ReinsProvider, Retention } from "../Reins.ts"
 import * as errors from "./errors.ts"
 
 /** What a provider may ask for. */
@@ -61,7 +61,7 @@ export const place = ({ mcpServers: servers, ...rest }: Place) => ({
 })
 
 /** Throws when a figure is none. */
-export const figures = (name: string, values: Limits | OpenCodeOptions): void => {
+export const figures = (name: string, values: Limits | OpenCodeOptions | Retention): void => {
   for (const [key, value] of Object.entries(values)) {
     if (typeof value === "number" && !(Number.isFinite(value) && value >= 0)) {
       throw errors.invalidConfig(`"${name}.${key}" is a finite number of at least 0; it was ${value}`)
