@@ -82,7 +82,9 @@ export interface Report {
   readonly rows: ReadonlyArray<Row>
 }
 
-const megabyte = "0123456789abcdef".repeat(65_536)
+/** As much as a pipe of the agent's process gives at once. */
+const piece = "0123456789abcdef".repeat(4_096)
+const piecesOfMegabyte = 16
 const stampDigits = 16
 const stamp = (): string => performance.now().toFixed(6).padStart(stampDigits, "0").slice(-stampDigits)
 
@@ -98,8 +100,8 @@ const respond: TestProvider.Script = (turn) => {
       )
     case "pour":
       return Effect.forEach(
-        Array.from({ length: Number(count) }),
-        (_, index) => Effect.andThen(turn.command({ command: `part ${index}`, output: megabyte }), Effect.sleep(5)),
+        Array.from({ length: Number(count) * piecesOfMegabyte }),
+        (_, index) => Effect.andThen(turn.command({ command: `part ${index}`, output: piece }), Effect.sleep(1)),
         { discard: true }
       )
     case "chatter":
