@@ -12,6 +12,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type * as AgentError from "./AgentError.ts"
 import * as BindingStore from "./BindingStore.ts"
 import type { SessionId } from "./Ids.ts"
+import * as groupCommit from "./internal/groupCommit.ts"
 import * as sqlFailure from "./internal/sqlFailure.ts"
 import * as sqlOwners from "./internal/sqlOwners.ts"
 import * as sqlSchema from "./internal/sqlSchema.ts"
@@ -43,6 +44,13 @@ export const make = (options: { readonly path?: string } = {}): Effect.Effect<
     ): Effect.Effect<A, AgentError.AgentError> =>
       Effect.mapError(effect, (error) => sqlFailure.make(error, operation, { path, sessionId }))
 
+    const set = yield* groupCommit.make({
+      sql,
+      write: (row: { readonly session_id: SessionId; readonly updated_at: number; readonly body: string }) =>
+        sql`INSERT INTO reins_bindings ${sql.insert(row)}
+          ON CONFLICT (session_id) DO UPDATE SET updated_at = excluded.updated_at, body = excluded.body`
+    })
+
     return {
       get: (sessionId) =>
         Effect.flatMap(
@@ -56,9 +64,7 @@ export const make = (options: { readonly path?: string } = {}): Effect.Effect<
       set: (binding) =>
         Effect.flatMap(BindingStore.encode(binding, path), (body) =>
           run(
-            sql`INSERT INTO reins_bindings ${
-              sql.insert({ session_id: binding.sessionId, updated_at: binding.updatedAt, body })
-            } ON CONFLICT (session_id) DO UPDATE SET updated_at = excluded.updated_at, body = excluded.body`,
+            set({ session_id: binding.sessionId, updated_at: binding.updatedAt, body }),
             "write the binding",
             binding.sessionId
           )),

@@ -12,6 +12,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type * as AgentError from "./AgentError.ts"
 import * as EventJournal from "./EventJournal.ts"
 import type { SessionId } from "./Ids.ts"
+import * as groupCommit from "./internal/groupCommit.ts"
 import * as sqlFailure from "./internal/sqlFailure.ts"
 import * as sqlSchema from "./internal/sqlSchema.ts"
 import type { DurableEvent } from "./SessionEvent.ts"
@@ -41,7 +42,7 @@ interface JournalRow {
 /**
  * A journal over the `SqlClient` at hand; tables are made if they are missing. `path` names the database in errors.
  *
- * A batch is one transaction. What has to leave by the retention leaves with a later batch: for a moment a session may
+ * A batch is written whole or not at all, together with batches of other sessions that wait at the time. What has to leave by the retention leaves with a later batch: for a moment a session may
  * hold a tenth more.
  *
  * @category constructors
@@ -129,7 +130,7 @@ export const make = (
         }
       })
 
-    const write = (batch: EventJournal.JournalBatch): Effect.Effect<Known, SqlError | AgentError.AgentError> =>
+    const write = (batch: EventJournal.JournalBatch): Effect.Effect<void, SqlError | AgentError.AgentError> =>
       Effect.gen(function*() {
         const { events, open, sessionId } = batch
         const before = known.get(sessionId) ?? (yield* look(sessionId))
@@ -150,7 +151,7 @@ export const make = (
         for (const some of Arr.chunksOf(gone, chunk)) {
           yield* sql`DELETE FROM reins_open WHERE session_id = ${sessionId} AND ${sql.in("name", some)}`
         }
-        if (events.length === 0) return before
+        if (events.length === 0) return
         const none = before.first > before.last
         let state: Known = {
           first: none ? events[0]?.seq ?? before.first : before.first,
@@ -176,8 +177,15 @@ export const make = (
         yield* sql`INSERT INTO reins_journals ${sql.insert(row)} ON CONFLICT (session_id) DO UPDATE SET
           first_seq = excluded.first_seq, last_seq = excluded.last_seq, bytes = excluded.bytes,
           written_at = excluded.written_at`
-        return state
+        known.set(sessionId, state)
       })
+
+    const append = yield* groupCommit.make({
+      sql,
+      write,
+      // What is true of it is read again: the transaction may have been rolled back, or not.
+      onRollback: ({ sessionId }) => known.delete(sessionId)
+    })
 
     const parse = <A>(text: string, sessionId: SessionId): Effect.Effect<A, AgentError.AgentError> =>
       Effect.try({
@@ -187,14 +195,7 @@ export const make = (
       })
 
     return {
-      append: (batch) =>
-        run(sql.withTransaction(write(batch)), "write the events of a session", batch.sessionId).pipe(
-          Effect.map((state) => {
-            known.set(batch.sessionId, state)
-          }),
-          // What is true of it is read again: the transaction may have been rolled back, or not.
-          Effect.onError(() => Effect.sync(() => known.delete(batch.sessionId)))
-        ),
+      append: (batch) => run(append(batch), "write the events of a session", batch.sessionId),
       read: (sessionId, { after, limit }) =>
         Effect.flatMap(
           run(

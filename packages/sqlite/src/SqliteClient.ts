@@ -40,11 +40,6 @@ export interface SqliteClientOptions {
    * `full`: it survives that as well; each commit waits for the disk.
    */
   readonly synchronous?: "normal" | "full"
-  /**
-   * Where the connections of this process to one file take turns: one permit, given to each of them. A connection that
-   * finds the file busy looks again after a while; one that waits here goes on at once. Default: a connection by itself.
-   */
-  readonly turns?: Semaphore.Semaphore
 }
 
 /**
@@ -67,7 +62,7 @@ export const make = (
       yield* pragma(`synchronous = ${options.synchronous === "full" ? "FULL" : "NORMAL"}`)
     }
     yield* pragma("foreign_keys = ON")
-    const semaphore = options.turns ?? (yield* Semaphore.make(1))
+    const semaphore = yield* Semaphore.make(1)
     return yield* SqlClient.make({
       ...SqlClient.makeSqliteAcquirers({
         connection: Effect.succeed(conn),

@@ -15,7 +15,6 @@ import * as Layer from "effect/Layer"
 import * as Path from "effect/Path"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as SqliteClient from "./SqliteClient.ts"
@@ -42,18 +41,15 @@ export interface SqliteStoresOptions extends Pick<SqliteClient.SqliteClientOptio
 export const layer = (
   options: SqliteStoresOptions
 ): Layer.Layer<BindingStore.BindingStore, AgentError.AgentError, FileSystem.FileSystem | Path.Path> =>
-  Layer.unwrap(Effect.gen(function*() {
-    yield* prepare(options.filename)
-    const turns = yield* Semaphore.make(1)
-    return Layer.merge(
-      Layer.effect(
-        BindingStore.BindingStore,
-        using({ ...options, synchronous: "full", turns }, SqlBindingStore.make({ path: options.filename }))
-      ),
+  Layer.unwrap(Effect.as(
+    prepare(options.filename),
+    Layer.merge(
+      Layer.effect(BindingStore.BindingStore, using(options, "full", SqlBindingStore.make({ path: options.filename }))),
       Layer.effect(
         EventJournal.Current,
         using(
-          { ...options, synchronous: "normal", turns },
+          options,
+          "normal",
           SqlEventJournal.make({
             path: options.filename,
             ...(options.retention === undefined ? undefined : { retention: options.retention })
@@ -61,14 +57,15 @@ export const layer = (
         )
       )
     )
-  }))
+  ))
 
 /** Each store has a connection of its own: how a commit waits for the disk is a setting of the connection. */
 const using = <A, R>(
-  options: SqliteClient.SqliteClientOptions,
+  options: SqliteStoresOptions,
+  synchronous: "full" | "normal",
   effect: Effect.Effect<A, AgentError.AgentError, SqlClient.SqlClient | R>
 ): Effect.Effect<A, AgentError.AgentError, Exclude<R, SqlClient.SqlClient> | Scope.Scope> =>
-  SqliteClient.make(options).pipe(
+  SqliteClient.make({ ...options, synchronous }).pipe(
     Effect.mapError((error: SqlError) => Stores.failure(error, "open the store", options.filename)),
     Effect.flatMap((client) => Effect.provideService(effect, SqlClient.SqlClient, client)),
     Effect.provide(Reactivity.layer)
