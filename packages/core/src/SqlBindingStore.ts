@@ -46,9 +46,16 @@ export const make = (options: { readonly path?: string } = {}): Effect.Effect<
 
     const set = yield* groupCommit.make({
       sql,
-      write: (row: { readonly session_id: SessionId; readonly updated_at: number; readonly body: string }) =>
-        sql`INSERT INTO reins_bindings ${sql.insert(row)}
-          ON CONFLICT (session_id) DO UPDATE SET updated_at = excluded.updated_at, body = excluded.body`
+      write: (
+        rows: ReadonlyArray<{ readonly session_id: SessionId; readonly updated_at: number; readonly body: string }>
+      ) =>
+        Effect.forEach(
+          rows,
+          (row) =>
+            sql`INSERT INTO reins_bindings ${sql.insert(row)}
+              ON CONFLICT (session_id) DO UPDATE SET updated_at = excluded.updated_at, body = excluded.body`,
+          { discard: true }
+        )
     })
 
     return {

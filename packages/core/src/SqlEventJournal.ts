@@ -23,6 +23,10 @@ const chunk = 100
 const trimEvery = 256
 /** All sessions are looked at once per this many events. */
 const trimAllEvery = 4_096
+/** A statement waits for its answer, not for that of the one before it: a thread or a server has more to do meanwhile. */
+const together = (statements: ReadonlyArray<Effect.Effect<unknown, SqlError>>): Effect.Effect<void, SqlError> =>
+  Effect.all(statements, { concurrency: "unbounded", discard: true })
+
 /** What is over the limit leaves down to this part of it, so that not every look finds something. */
 const trimTo = 0.9
 
@@ -113,13 +117,13 @@ export const make = (
       })
 
     /** The sessions that were written longest ago lose their events until all fit. */
-    const trimAll = (writing: SessionId): Effect.Effect<void, SqlError> =>
+    const trimAll = (writing: ReadonlyArray<SessionId>): Effect.Effect<void, SqlError> =>
       Effect.gen(function*() {
         const [row] = yield* sql<{ readonly bytes: unknown }>`SELECT SUM(bytes) AS bytes FROM reins_journals`
         let excess = Number(row?.bytes ?? 0) - limits.total
         while (excess > 0) {
           const [oldest] = yield* sql<{ readonly session_id: SessionId; readonly bytes: unknown }>`
-            SELECT session_id, bytes FROM reins_journals WHERE bytes > 0 AND session_id <> ${writing}
+            SELECT session_id, bytes FROM reins_journals WHERE bytes > 0 AND NOT ${sql.in("session_id", writing)}
             ORDER BY written_at, session_id LIMIT 1`
           if (oldest === undefined) return
           yield* sql`DELETE FROM reins_events WHERE session_id = ${oldest.session_id}`
@@ -139,19 +143,20 @@ export const make = (
           const body = JSON.stringify(event)
           return { session_id: sessionId, seq: event.seq ?? 0, size: body.length, body }
         })
-        for (const some of Arr.chunksOf(rows, chunk)) yield* sql`INSERT INTO reins_events ${sql.insert(some)}`
+        const statements: Array<Effect.Effect<unknown, SqlError>> = []
+        for (const some of Arr.chunksOf(rows, chunk)) statements.push(sql`INSERT INTO reins_events ${sql.insert(some)}`)
         const set = [...open].flatMap(([name, value]) =>
           value === undefined ? [] : [{ session_id: sessionId, name, body: JSON.stringify(value) }]
         )
         for (const some of Arr.chunksOf(set, chunk)) {
-          yield* sql`INSERT INTO reins_open ${sql.insert(some)}
-            ON CONFLICT (session_id, name) DO UPDATE SET body = excluded.body`
+          statements.push(sql`INSERT INTO reins_open ${sql.insert(some)}
+            ON CONFLICT (session_id, name) DO UPDATE SET body = excluded.body`)
         }
         const gone = [...open].flatMap(([name, value]) => value === undefined ? [name] : [])
         for (const some of Arr.chunksOf(gone, chunk)) {
-          yield* sql`DELETE FROM reins_open WHERE session_id = ${sessionId} AND ${sql.in("name", some)}`
+          statements.push(sql`DELETE FROM reins_open WHERE session_id = ${sessionId} AND ${sql.in("name", some)}`)
         }
-        if (events.length === 0) return
+        if (events.length === 0) return yield* together(statements)
         const none = before.first > before.last
         let state: Known = {
           first: none ? events[0]?.seq ?? before.first : before.first,
@@ -160,12 +165,8 @@ export const make = (
           untrimmed: before.untrimmed + events.length
         }
         if (state.untrimmed >= trimEvery || state.bytes > limits.bytes) {
+          yield* together(statements.splice(0))
           state = { ...(yield* trim(sessionId, state)), untrimmed: 0 }
-        }
-        untrimmed += events.length
-        if (untrimmed >= trimAllEvery) {
-          untrimmed = 0
-          yield* trimAll(sessionId)
         }
         const row = {
           session_id: sessionId,
@@ -174,15 +175,25 @@ export const make = (
           bytes: state.bytes,
           written_at: yield* Clock.currentTimeMillis
         }
-        yield* sql`INSERT INTO reins_journals ${sql.insert(row)} ON CONFLICT (session_id) DO UPDATE SET
+        statements.push(sql`INSERT INTO reins_journals ${sql.insert(row)} ON CONFLICT (session_id) DO UPDATE SET
           first_seq = excluded.first_seq, last_seq = excluded.last_seq, bytes = excluded.bytes,
-          written_at = excluded.written_at`
+          written_at = excluded.written_at`)
+        yield* together(statements)
         known.set(sessionId, state)
+      })
+
+    const writeAll = (batches: ReadonlyArray<EventJournal.JournalBatch>) =>
+      Effect.gen(function*() {
+        yield* Effect.forEach(batches, write, { concurrency: "unbounded", discard: true })
+        untrimmed += batches.reduce((sum, { events }) => sum + events.length, 0)
+        if (untrimmed < trimAllEvery) return
+        untrimmed = 0
+        yield* trimAll(batches.map(({ sessionId }) => sessionId))
       })
 
     const append = yield* groupCommit.make({
       sql,
-      write,
+      write: writeAll,
       // What is true of it is read again: the transaction may have been rolled back, or not.
       onRollback: ({ sessionId }) => known.delete(sessionId)
     })

@@ -10,15 +10,15 @@ import type { SqlError } from "effect/sql/SqlError"
 /** Most items of one transaction: bounds how long it holds the database. */
 const limit = 64
 
-interface Waiting<A, B, E> {
+interface Waiting<A, E> {
   readonly item: A
-  readonly done: Deferred.Deferred<B, E>
+  readonly done: Deferred.Deferred<void, E>
 }
 
-export interface GroupCommitOptions<A, B, E> {
+export interface GroupCommitOptions<A, E> {
   readonly sql: SqlClient.SqlClient
-  /** Runs inside a transaction, and again in another one when that was rolled back. */
-  readonly write: (item: A) => Effect.Effect<B, E>
+  /** Runs inside a transaction, and again with each item by itself when that was rolled back. */
+  readonly write: (items: ReadonlyArray<A>) => Effect.Effect<void, E>
   /** Nothing of it is known to be written. */
   readonly onRollback?: (item: A) => void
 }
@@ -28,19 +28,19 @@ export interface GroupCommitOptions<A, B, E> {
  * transaction are then written by themselves. Whoever stops to wait takes an item back that no transaction has yet, and
  * otherwise still waits for it.
  */
-export const make = <A, B, E>(
-  options: GroupCommitOptions<A, B, E>
-): Effect.Effect<(item: A) => Effect.Effect<B, E | SqlError>> =>
+export const make = <A, E>(
+  options: GroupCommitOptions<A, E>
+): Effect.Effect<(item: A) => Effect.Effect<void, E | SqlError>> =>
   Effect.map(Effect.context<never>(), (context) => {
     const { onRollback, sql, write } = options
-    type Entry = Waiting<A, B, E | SqlError>
+    type Entry = Waiting<A, E | SqlError>
     const waiting: Array<Entry> = []
     let running = false
 
     const commit = (group: ReadonlyArray<Entry>) =>
       Effect.exit(
         Effect.onError(
-          sql.withTransaction(Effect.forEach(group, ({ item }) => write(item))),
+          sql.withTransaction(write(group.map(({ item }) => item))),
           () => Effect.sync(() => group.forEach(({ item }) => onRollback?.(item)))
         )
       )
@@ -51,8 +51,7 @@ export const make = <A, B, E>(
         const all = yield* commit(group)
         for (const entry of group) {
           const own = all._tag === "Success" || group.length === 1 ? all : yield* commit([entry])
-          const index = own === all ? group.indexOf(entry) : 0
-          Deferred.doneUnsafe(entry.done, Effect.map(own, (results) => results[index] as B))
+          Deferred.doneUnsafe(entry.done, own)
         }
       }
     }).pipe(Effect.ensuring(Effect.sync(() => {
