@@ -1,6 +1,6 @@
 /**
  * What one session in trouble costs its neighbours: how long their deltas take from the agent to the reader, beside the
- * same with nobody in trouble.
+ * same with a session that does as much and is well, and with none.
  *
  * @since 0.1.0
  */
@@ -67,8 +67,10 @@ export interface Row {
   /** Milliseconds, medians over the rounds. */
   readonly p50: number
   readonly p99: number
-  /** Of the p99 to the undisturbed one of the same round, the median. */
-  readonly ratio: number
+  /** Of the p99 to that beside a session that does as much and is well, in the same round; the median. */
+  readonly toWell: number | undefined
+  /** The same to that with no other session. */
+  readonly toQuiet: number
 }
 
 /**
@@ -88,7 +90,7 @@ const piecesOfMegabyte = 16
 const stampDigits = 16
 const stamp = (): string => performance.now().toFixed(6).padStart(stampDigits, "0").slice(-stampDigits)
 
-/** The prompts: `tick N`, `pour N` megabytes, `chatter`, `die`. */
+/** The prompts: `tick N`, `pour N` megabytes, `chatter`, `say`, `die`. */
 const respond: TestProvider.Script = (turn) => {
   const [what, count = "0"] = turn.prompt.text.split(" ")
   switch (what) {
@@ -106,6 +108,8 @@ const respond: TestProvider.Script = (turn) => {
       )
     case "chatter":
       return Effect.forever(Effect.andThen(turn.say("more and more of it "), Effect.sleep(1)))
+    case "say":
+      return turn.say("x")
     case "die":
       return Effect.andThen(turn.say("x"), Effect.die(new Error("the adapter of this session is broken")))
     default:
@@ -123,46 +127,63 @@ const again = (session: Session, text: string) =>
     Effect.forkScoped
   )
 
-const troubles: ReadonlyArray<readonly [name: string, trouble: Trouble]> = [
-  ["a store that fails", (open, broken) =>
-    Effect.flatMap(open(), (session) => {
-      broken.add(session.id)
-      return session.prompt("chatter")
-    })],
-  ["an event handler that throws", (open) =>
-    Effect.flatMap(open(), (session) =>
-      Effect.andThen(
-        session.prompt("chatter"),
-        session.events().pipe(
-          Stream.runForEach(() =>
-            Effect.sync(() => {
-              throw new Error("handler")
-            })
-          ),
-          Effect.ignoreCause,
-          Effect.andThen(Effect.sleep(10)),
-          Effect.forever,
-          Effect.forkScoped
-        )
-      ))],
-  ["an agent that dies in each turn", (open) => Effect.flatMap(open(), (session) => again(session, "die"))],
-  [
-    "sessions that end by a defect",
-    (open) =>
-      Effect.flatMap(open("defective"), (session) => session.prompt("tick 1")).pipe(
-        Effect.scoped,
+/** A session that speaks without end, to a reader that begins again a hundredth of a second after it failed. */
+const chattering = (open: Open, read: () => Effect.Effect<void>) =>
+  Effect.flatMap(open(), (session) =>
+    Effect.andThen(
+      session.prompt("chatter"),
+      session.events().pipe(
+        Stream.runForEach(read),
+        Effect.ignoreCause,
         Effect.andThen(Effect.sleep(10)),
         Effect.forever,
         Effect.forkScoped
       )
+    ))
+
+/** Sessions that are opened, prompted and closed, a hundred a second at the most. */
+const oneByOne = (open: Open, provider: "test" | "defective") =>
+  Effect.flatMap(open(provider), (session) => Effect.flatMap(session.prompt("say"), ({ outcome }) => outcome)).pipe(
+    Effect.scoped,
+    Effect.andThen(Effect.sleep(10)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+const reads = () => Effect.void
+
+/** Each with what does as much and is well, where there is such a thing. */
+const troubles: ReadonlyArray<readonly [name: string, trouble: Trouble, well?: Trouble]> = [
+  [
+    "a store that fails",
+    (open, broken) =>
+      Effect.flatMap(open(), (session) => {
+        broken.add(session.id)
+        return session.prompt("chatter")
+      }),
+    (open) => chattering(open, reads)
+  ],
+  [
+    "an event handler that throws",
+    (open) =>
+      chattering(open, () =>
+        Effect.sync(() => {
+          throw new Error("handler")
+        })),
+    (open) => chattering(open, reads)
+  ],
+  [
+    "an agent that dies in each turn",
+    (open) => Effect.flatMap(open(), (session) => again(session, "die")),
+    (open) => Effect.flatMap(open(), (session) => again(session, "say"))
+  ],
+  [
+    "sessions that end by a defect",
+    (open) => oneByOne(open, "defective"),
+    (open) => oneByOne(open, "test")
   ],
   ["100 MB of tool output", (open) => Effect.flatMap(open(), (session) => session.prompt("pour 100"))],
-  ["a reader that never reads", (open) =>
-    Effect.flatMap(open(), (session) =>
-      Effect.andThen(
-        session.prompt("chatter"),
-        Effect.forkScoped(Stream.runForEach(session.events(), () => Effect.never))
-      ))]
+  ["a reader that never reads", (open) => chattering(open, () => Effect.never), (open) => chattering(open, reads)]
 ]
 
 /** A provider by which the session engine itself comes to a defect with the first prompt. */
@@ -257,30 +278,38 @@ export const run = (options: Options, progress: (line: string) => void): Effect.
         }))
       const rows: Array<Row> = []
       const quiet: Array<{ readonly p50: number; readonly p99: number }> = []
-      for (const [name, trouble] of troubles) {
+      for (const [name, trouble, well] of troubles) {
         const own: Array<{ readonly p50: number; readonly p99: number }> = []
-        const ratios: Array<number> = []
+        const toWell: Array<number> = []
+        const toQuiet: Array<number> = []
         for (let n = 0; n <= options.rounds; n++) {
           const calm = yield* measured()
+          const beside = well === undefined ? undefined : yield* measured(well)
           const troubled = yield* measured(trouble)
           if (n === 0) continue
           quiet.push(calm)
           own.push(troubled)
-          ratios.push(troubled.p99 / calm.p99)
-          progress(`${name}, round ${n}: p99 ${troubled.p99.toFixed(3)} ms to ${calm.p99.toFixed(3)} ms`)
+          toQuiet.push(troubled.p99 / calm.p99)
+          if (beside !== undefined) toWell.push(troubled.p99 / beside.p99)
+          const others = beside === undefined ? "" : `${beside.p99.toFixed(3)} ms beside one that is well, `
+          progress(
+            `${name}, round ${n}: p99 ${troubled.p99.toFixed(3)} ms, ${others}${calm.p99.toFixed(3)} ms with none`
+          )
         }
         rows.push({
           name,
           p50: measure.median(own.map(({ p50 }) => p50)),
           p99: measure.median(own.map(({ p99 }) => p99)),
-          ratio: measure.median(ratios)
+          toWell: toWell.length === 0 ? undefined : measure.median(toWell),
+          toQuiet: measure.median(toQuiet)
         })
       }
       const calm: Row = {
-        name: "undisturbed",
+        name: "no other session",
         p50: measure.median(quiet.map(({ p50 }) => p50)),
         p99: measure.median(quiet.map(({ p99 }) => p99)),
-        ratio: 1
+        toWell: undefined,
+        toQuiet: 1
       }
       return { options, rows: [calm, ...rows] }
     }).pipe(Effect.provide(layer))

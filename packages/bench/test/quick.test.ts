@@ -62,7 +62,7 @@ describe("a quick run", () => {
     Effect.gen(function*() {
       const report = yield* Isolation.run(Isolation.quick, quiet)
       assert.lengthOf(report.rows, 7)
-      assertTimes(report.rows.flatMap(({ p50, p99, ratio }) => [p50, p99, ratio]))
+      assertTimes(report.rows.flatMap(({ p50, p99, toQuiet }) => [p50, p99, toQuiet]))
       assertReport(isolationReport.render(report))
     }), 60_000)
 
