@@ -1,6 +1,8 @@
 export * as Backoff from "./Backoff.ts"
 export * as EventStream from "./EventStream.ts"
 export * as HttpTape from "./HttpTape.ts"
+export * as JsonRpcPeer from "./JsonRpcPeer.ts"
+export * as JsonRpcWire from "./JsonRpcWire.ts"
 export * as ProcessLease from "./ProcessLease.ts"
 export * as ProcessTree from "./ProcessTree.ts"
 export * as Reaper from "./Reaper.ts"
