@@ -78,8 +78,19 @@ export interface StartProgress {
 }
 
 /**
- * How readiness is seen: by a line that the process prints, by a probe that succeeds, or by the one and then the other.
- * Without either a process is ready when it runs.
+ * The pipes of an agent that is spoken to over its standard input and output.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Pipes {
+  readonly stdin: ChildProcessHandle["stdin"]
+  readonly stdout: ChildProcessHandle["stdout"]
+}
+
+/**
+ * How readiness is seen: by a line that the process prints, by a probe that succeeds, or by the one and then the other;
+ * or by a handshake over its pipes. Without any of them a process is ready when it runs.
  *
  * @category models
  * @since 0.1.0
@@ -92,6 +103,12 @@ export interface Ready<Line, Info, R> {
    * is the `info`.
    */
   readonly probe?: ((line: Line) => Effect.Effect<Info, unknown, R>) | undefined
+  /**
+   * Begins the conversation over the pipes, in one attempt; its value is the `info`. Standard output then belongs to it
+   * and has to be read for as long as the process lives; lines and the tail are those of standard error. Without it the
+   * standard input is closed.
+   */
+  readonly handshake?: ((pipes: Pipes) => Effect.Effect<Info, AgentError.AgentError, R>) | undefined
 }
 
 /**
@@ -144,6 +161,8 @@ const probeEvery = Duration.millis(50)
 const politeLimit = 2_500
 // The exit of a process may be seen before the last bytes of its pipes, and a grandchild may hold a pipe open for ever.
 const drainLimit = Duration.millis(200)
+/** How long after a handshake has failed the process may still be seen to have ended. */
+const exitLimit = Duration.millis(500)
 
 /**
  * Spawns a server and waits until it is ready. Closing the scope runs its `stop`; so does interrupting the start, a
@@ -191,6 +210,7 @@ export const spawn = <Line = void, Info = Line, R = never, R2 = never>(
   ).pipe(Effect.withSpan("ServerProcess.spawn", { attributes: { command: options.command } }))
 
 interface Child<Line> {
+  readonly pipes: Pipes
   readonly root: ProcessTree.ProcessRef
   readonly command: string
   readonly spawnedAt: number
@@ -225,7 +245,7 @@ const launch = Effect.fnUntraced(function*<Line, Info, R, R2>(
     env: options.env ?? {},
     extendEnv: true,
     // An open pipe that never ends is what some agents wait for before they do anything.
-    stdin: "ignore",
+    stdin: options.ready.handshake === undefined ? "ignore" : "pipe",
     // `detached` makes it the leader of a session and group of its own, on Windows it would open a console.
     killSignal: "SIGTERM",
     forceKillAfter: "200 millis"
@@ -268,23 +288,28 @@ const launch = Effect.fnUntraced(function*<Line, Info, R, R2>(
       })).pipe(Effect.ignore, Effect.forkIn(scope, { startImmediately: true }))
     return { tail, fiber }
   })
-  const stdout = yield* drain(handle.stdout)
+  const stdout = options.ready.handshake === undefined ? yield* drain(handle.stdout) : undefined
   const stderr = yield* drain(handle.stderr)
   const tail = () => {
     const text = stderr.tail.text()
-    return text.trim() === "" ? stdout.tail.text() : text
+    return text.trim() === "" ? stdout?.tail.text() ?? "" : text
   }
 
   const gone = Deferred.makeUnsafe<void>()
   const exited = Deferred.makeUnsafe<Exited>()
   yield* Effect.match(handle.exitCode, { onSuccess: (code): Exited => ({ code }), onFailure: exitedBySignal }).pipe(
     Effect.tap(() => Deferred.succeed(gone, undefined)),
-    Effect.tap(() => Fiber.awaitAll([stdout.fiber, stderr.fiber]).pipe(Effect.timeoutOption(drainLimit))),
+    Effect.tap(() =>
+      Fiber.awaitAll([...(stdout === undefined ? [] : [stdout.fiber]), stderr.fiber]).pipe(
+        Effect.timeoutOption(drainLimit)
+      )
+    ),
     Effect.flatMap((exit) => Deferred.sync(exited, () => withTail(exit, tail()))),
     Effect.forkIn(scope, { startImmediately: true })
   )
 
   return {
+    pipes: { stdin: handle.stdin, stdout: handle.stdout },
     root,
     command,
     spawnedAt,
@@ -326,7 +351,7 @@ const awaitReady = Effect.fnUntraced(function*<Info, Line, R, R2>(
   child: Child<Line>
 ): Effect.fn.Return<Info, AgentError.AgentError, R> {
   const limit = Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds")
-  const { line, probe } = options.ready
+  const { handshake, line, probe } = options.ready
   let stage: StartStage = "spawned"
 
   const report = Effect.gen(function*() {
@@ -348,6 +373,12 @@ const awaitReady = Effect.fnUntraced(function*<Info, Line, R, R2>(
     yield* report
     const value = line === undefined ? undefined : yield* child.line
     if (line !== undefined) yield* reach("line")
+    if (handshake !== undefined) {
+      yield* reach("probing")
+      return yield* Effect.catch(handshake(child.pipes), (error) =>
+        // An agent that ends is first seen to close its output; why it ended says more.
+        Effect.andThen(Effect.timeoutOption(Deferred.await(child.exited), exitLimit), Effect.fail(error)))
+    }
     // Without a probe the line's value is the info, and without a line the probe's argument is of no meaning: the two
     // type parameters are then one, or unused.
     if (probe === undefined) return value as unknown as Info
