@@ -5,6 +5,7 @@ import * as Ingest from "@reins/bench/Ingest"
 import * as Isolation from "@reins/bench/Isolation"
 import * as Journal from "@reins/bench/Journal"
 import * as OpenSessions from "@reins/bench/OpenSessions"
+import * as Rpc from "@reins/bench/Rpc"
 import * as Times from "@reins/bench/Times"
 import * as Effect from "effect/Effect"
 import * as bench from "../src/internal/bench.ts"
@@ -15,6 +16,7 @@ import * as isolationReport from "../src/internal/isolationReport.ts"
 import * as journalReport from "../src/internal/journalReport.ts"
 import * as measure from "../src/internal/measure.ts"
 import * as openSessionsReport from "../src/internal/openSessionsReport.ts"
+import * as rpcReport from "../src/internal/rpcReport.ts"
 import * as timesReport from "../src/internal/timesReport.ts"
 
 const quiet = (): void => {}
@@ -64,6 +66,14 @@ describe("a quick run", () => {
       assert.lengthOf(report.rows, 7)
       assertTimes(report.rows.flatMap(({ p50, p99, toQuiet }) => [p50, p99, toQuiet]))
       assertReport(isolationReport.render(report))
+    }), 60_000)
+
+  it.live("of rpc loses no notification in any reader", () =>
+    Effect.gen(function*() {
+      const report = yield* Rpc.run(Rpc.quick, quiet)
+      assert.lengthOf(report.rows, 3)
+      assertTimes(report.rows.flatMap(({ cpu, peerCpuTo, peerTo, rate }) => [rate, cpu, peerTo, peerCpuTo]))
+      assertReport(rpcReport.render(report))
     }), 60_000)
 
   it.live("of sessions has a row for each number of open ones, and the memory of the idle ones", () =>
@@ -128,7 +138,7 @@ describe("a benchmark", () => {
     }))
 
   it("takes the options that it has, and refuses others", () => {
-    for (const name of ["ingest", "journal", "isolation", "sessions", "times", "import"]) {
+    for (const name of ["ingest", "journal", "isolation", "rpc", "sessions", "times", "import"]) {
       assert.isFunction(commands.choose([name, "--quick", "--rounds", "2"]))
       assert.include(commands.usage, `\n  ${name} `)
     }

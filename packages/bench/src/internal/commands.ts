@@ -6,6 +6,7 @@ import * as Ingest from "../Ingest.ts"
 import * as Isolation from "../Isolation.ts"
 import * as Journal from "../Journal.ts"
 import * as OpenSessions from "../OpenSessions.ts"
+import * as Rpc from "../Rpc.ts"
 import * as Times from "../Times.ts"
 import type { BenchFailed } from "./bench.ts"
 import * as importsReport from "./importsReport.ts"
@@ -13,6 +14,7 @@ import * as ingestReport from "./ingestReport.ts"
 import * as isolationReport from "./isolationReport.ts"
 import * as journalReport from "./journalReport.ts"
 import * as openSessionsReport from "./openSessionsReport.ts"
+import * as rpcReport from "./rpcReport.ts"
 import * as timesReport from "./timesReport.ts"
 
 export const usage = `npm run bench -- <benchmark> [options]
@@ -21,13 +23,14 @@ Benchmarks:
   ingest        deltas from the server's bytes to a reader, beside the SDK's raw event loop
   journal       events that are kept in SQLite, beside the same in memory
   isolation     deltas of sessions beside one in trouble, beside the same with nobody in trouble
+  rpc           what an agent says over JSON-RPC, beside a plain loop of lines and the ACP SDK
   sessions      an event's price with up to 1,000 sessions open, and the memory of an idle one
   times         interrupt, open and recovery with the real OpenCode, beside the bare server
   import        loading the packages in a fresh process, beside effect alone and the SDK
 
 Options:
-  --rounds N    counted runs of each contender (default 7 in ingest and isolation, 15 in the others)
-  --events N    of ingest, journal, isolation and sessions: deltas of one run (default 100000, 50000, 1000, 100000)
+  --rounds N    counted runs of each contender (default 7 in ingest, isolation and rpc, 15 in the others)
+  --events N    deltas of one run (default 100000 in ingest, rpc and sessions, 50000 in journal, 1000 in isolation)
   --sessions N  of ingest: open sessions of the larger case (default 1000)
   --quick       a short run that only finds what is broken
 
@@ -92,6 +95,10 @@ const benchmarks: { readonly [name: string]: (args: ReadonlyArray<string>) => Ch
   isolation: (args) => {
     const options = sized(args, Isolation)
     return (progress) => Effect.map(Isolation.run(options, progress), isolationReport.render)
+  },
+  rpc: (args) => {
+    const options = sized(args, Rpc)
+    return (progress) => Effect.map(Rpc.run(options, progress), rpcReport.render)
   },
   sessions: (args) => {
     const options = sized(args, OpenSessions)
