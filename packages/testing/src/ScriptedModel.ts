@@ -1,6 +1,6 @@
 /**
- * A model server for tests: it listens on 127.0.0.1, speaks chat-completions to real agents, and says and breaks what
- * a script tells it to.
+ * A model server for tests: it listens on 127.0.0.1, speaks chat-completions (`/v1/chat/completions`) and the Responses API
+ * (`/v1/responses`) to real agents, and says and breaks what a script tells it to.
  *
  * A script comes from code (`respond`) or from the prompt itself, as JSON between triple angle brackets:
  *
@@ -24,7 +24,9 @@ import * as chatCompletions from "./internal/chatCompletions.ts"
 import * as gates from "./internal/gates.ts"
 import * as loopbackServer from "./internal/loopbackServer.ts"
 import * as modelScript from "./internal/modelScript.ts"
+import type { ModelWire } from "./internal/modelWire.ts"
 import * as requestLog from "./internal/requestLog.ts"
+import * as responses from "./internal/responses.ts"
 import * as turns from "./internal/turns.ts"
 
 /**
@@ -35,13 +37,13 @@ import * as turns from "./internal/turns.ts"
  * |---|---|---|
  * | `text` | content, `reasoning?` | a text, after an optional chain of thought |
  * | `reasoning` | content, `answer?` | a chain of thought (`reasoning_content`), then an optional text |
- * | `tools` | `tools: [{ name, args? \| rawArgs?, id? }]`, content, `reasoning?` | calls, several are parallel |
+ * | `tools` | `tools: [{ name, args? \| rawArgs? \| input?, id? }]`, content, `reasoning?` | calls, several are parallel; `input` is the text of a custom tool |
  * | `status` | `code`, `headers?`, `body?`, `message?` | an HTTP answer without a model behind it |
  * | `hang` | `headers?` | not a byte, or with `headers: true` nothing but headers |
  * | `stall` | content, `after?` (1) | silence after that many chunks |
  * | `cut` | content, `after?` (1), `before?: "headers"` | a socket closed after that many chunks, or before any byte |
  * | `malformed` | content, `after?` (0) | an event whose JSON breaks off |
- * | `streamError` | content, `after?` (0), `message?` | an error object inside the stream |
+ * | `streamError` | content, `after?` (0), `message?`, `code?` | an error object inside the stream, `response.failed` |
  * | `noFinish` | content, `done?` (true) | an end without a finish reason |
  * | `finish` | `reason`, content | an end with any finish reason, known or not |
  *
@@ -204,6 +206,11 @@ export const defaultModel = "scripted-1"
 /** Headers in which agents name the conversation. */
 const sessionHeaders = ["x-session-affinity", "x-session-id", "session-id", "x-opencode-session"]
 
+const wires: Readonly<Record<string, ModelWire>> = {
+  "/v1/chat/completions": chatCompletions.wire,
+  "/v1/responses": responses.wire
+}
+
 const defaultTitle = "Scripted title"
 const titleStep = (text: string): Step => ({ do: "text", text })
 
@@ -296,11 +303,14 @@ export const make = Effect.fnUntraced(function*(
     return script === undefined ? fromPrompt(request, body) : fromScript(script, "code", request, body, anchor)
   }
 
-  const chat = Effect.fnUntraced(function*(exchange: loopbackServer.Exchange): Effect.fn.Return<void> {
+  const converse = Effect.fnUntraced(function*(
+    exchange: loopbackServer.Exchange,
+    wire: ModelWire
+  ): Effect.fn.Return<void> {
     const { reply } = exchange
-    const decoded = chatCompletions.decode(exchange.body)
+    const decoded = wire.decode(exchange.body)
     if (Result.isFailure(decoded)) {
-      return yield* reply.send(400, jsonHeaders, chatCompletions.errorBody(400, decoded.failure.message))
+      return yield* reply.send(400, jsonHeaders, wire.errorBody(400, decoded.failure.message))
     }
     const { body } = decoded.success
     const name = sessionHeaders.find((header) => exchange.headers[header] !== undefined)
@@ -335,7 +345,12 @@ export const make = Effect.fnUntraced(function*(
     yield* answer.perform(answerPlan.make(step, { serial: number, promptChars: exchange.body.length }), {
       reply,
       gates: doors,
-      envelope: { id: `chatcmpl-${number}`, model: body.model, created: Math.floor(at / 1000) },
+      wire,
+      envelope: {
+        id: `${wire === responses.wire ? "resp_" : "chatcmpl-"}${number}`,
+        model: body.model,
+        created: Math.floor(at / 1000)
+      },
       stream: recorded.stream,
       includeUsage: body.stream_options?.include_usage === true
     })
@@ -347,9 +362,8 @@ export const make = Effect.fnUntraced(function*(
       if (exchange.path === "/v1/models" && exchange.method === "GET") {
         return exchange.reply.send(200, jsonHeaders, chatCompletions.modelList(options.models ?? [defaultModel]))
       }
-      if (exchange.path === "/v1/chat/completions" && exchange.method === "POST") {
-        return chat(exchange)
-      }
+      const wire = exchange.method === "POST" ? wires[exchange.path] : undefined
+      if (wire !== undefined) return converse(exchange, wire)
       return exchange.reply.send(
         404,
         jsonHeaders,

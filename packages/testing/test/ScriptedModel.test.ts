@@ -184,7 +184,7 @@ describe("answers", () => {
       Effect.gen(function*() {
         const models = yield* Effect.promise(() => fetch(`${model.url}/models`).then((response) => response.text()))
         assert.deepStrictEqual(JSON.parse(models).data.map((entry: { id: string }) => entry.id), ["a", "b"])
-        const other = yield* Effect.promise(() => fetch(`${model.url}/responses`, { method: "POST" }))
+        const other = yield* Effect.promise(() => fetch(`${model.url}/embeddings`, { method: "POST" }))
         assert.strictEqual(other.status, 404)
         const bad = yield* call(model, { model: 5 })
         assert.strictEqual(bad.status, 400)

@@ -4,10 +4,9 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Plan } from "./answerPlan.ts"
-import type { Delta, Envelope } from "./chatCompletions.ts"
-import * as chatCompletions from "./chatCompletions.ts"
 import type { Gates } from "./gates.ts"
 import type { Reply } from "./loopbackServer.ts"
+import type { Delta, Encoder, Envelope, ModelWire } from "./modelWire.ts"
 
 const json = { "content-type": "application/json" }
 const eventStream = { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" }
@@ -19,6 +18,7 @@ const batch = 32
 export interface Context {
   readonly reply: Reply
   readonly gates: Gates
+  readonly wire: ModelWire
   readonly envelope: Envelope
   readonly stream: boolean
   /** The client asked for token counts in its stream. */
@@ -28,13 +28,12 @@ export interface Context {
 const writeDeltas = Effect.fnUntraced(function*(
   deltas: ReadonlyArray<Delta>,
   intervalMs: number,
-  { envelope, reply }: Context
+  encoder: Encoder,
+  { reply }: Context
 ): Effect.fn.Return<void> {
   if (intervalMs === 0) {
     for (let index = 0; index < deltas.length; index += batch) {
-      yield* reply.write(
-        deltas.slice(index, index + batch).map((delta) => chatCompletions.deltaFrame(envelope, delta)).join("")
-      )
+      yield* reply.write(encoder.deltas(deltas.slice(index, index + batch)))
       // A long answer must not starve the others.
       yield* Effect.yieldNow
     }
@@ -47,7 +46,7 @@ const writeDeltas = Effect.fnUntraced(function*(
     if (wait > 0) {
       yield* Effect.sleep(wait)
     }
-    yield* reply.write(chatCompletions.deltaFrame(envelope, delta))
+    yield* reply.write(encoder.deltas([delta]))
   }
 })
 
@@ -55,30 +54,31 @@ const stream = Effect.fnUntraced(function*(
   plan: Extract<Plan, { readonly _tag: "Answer" }>,
   context: Context
 ): Effect.fn.Return<void> {
-  const { envelope, gates, reply } = context
+  const { envelope, gates, reply, wire } = context
+  const encoder = wire.encoder(envelope)
   yield* reply.head(200, eventStream)
-  yield* reply.write(chatCompletions.roleFrame(envelope))
+  yield* reply.write(encoder.begin())
   if (plan.hold === undefined) {
-    yield* writeDeltas(plan.deltas, plan.intervalMs, context)
+    yield* writeDeltas(plan.deltas, plan.intervalMs, encoder, context)
   } else {
-    yield* writeDeltas(plan.deltas.slice(0, plan.hold.after), plan.intervalMs, context)
+    yield* writeDeltas(plan.deltas.slice(0, plan.hold.after), plan.intervalMs, encoder, context)
     yield* gates.pass(plan.hold.gate)
-    yield* writeDeltas(plan.deltas.slice(plan.hold.after), plan.intervalMs, context)
+    yield* writeDeltas(plan.deltas.slice(plan.hold.after), plan.intervalMs, encoder, context)
   }
-  const usage = context.includeUsage || plan.usageForced ? chatCompletions.usageFrame(envelope, plan.usage) : ""
+  const usage = context.includeUsage || plan.usageForced ? plan.usage : undefined
   const { ending } = plan
   switch (ending._tag) {
     case "Finish":
-      yield* reply.write(chatCompletions.finishFrame(envelope, ending.reason) + usage + chatCompletions.doneFrame)
+      yield* reply.write(encoder.finish(ending.reason, usage))
       return yield* reply.end
     case "NoFinish":
-      yield* reply.write(usage + (ending.done ? chatCompletions.doneFrame : ""))
+      yield* reply.write(encoder.noFinish(ending.done, usage))
       return yield* reply.end
     case "StreamError":
-      yield* reply.write(chatCompletions.errorFrame(ending.message))
+      yield* reply.write(encoder.streamError(ending.message, ending.code))
       return yield* reply.end
     case "Malformed":
-      yield* reply.write(chatCompletions.malformedFrame)
+      yield* reply.write(encoder.malformed)
       return yield* reply.end
     case "Stall":
       return yield* Effect.never
@@ -89,7 +89,7 @@ const stream = Effect.fnUntraced(function*(
 
 const whole = Effect.fnUntraced(function*(
   plan: Extract<Plan, { readonly _tag: "Answer" }>,
-  { envelope, gates, reply }: Context
+  { envelope, gates, reply, wire }: Context
 ): Effect.fn.Return<void> {
   if (plan.intervalMs > 0 && plan.deltas.length > 1) {
     yield* Effect.sleep(plan.intervalMs * (plan.deltas.length - 1))
@@ -99,14 +99,14 @@ const whole = Effect.fnUntraced(function*(
   }
   const { ending } = plan
   const reason = ending._tag === "Finish" ? ending.reason : null
-  const body = chatCompletions.completion(envelope, plan.deltas, reason, plan.usage)
+  const body = wire.whole(envelope, plan.deltas, reason, plan.usage)
   const half = body.slice(0, Math.floor(body.length / 2))
   switch (ending._tag) {
     case "Finish":
     case "NoFinish":
       return yield* reply.send(200, json, body)
     case "StreamError":
-      return yield* reply.send(500, json, chatCompletions.errorBody(500, ending.message))
+      return yield* reply.send(500, json, wire.errorBody(500, ending.message))
     case "Malformed":
       return yield* reply.send(200, json, half)
     case "Stall":
@@ -124,7 +124,11 @@ const whole = Effect.fnUntraced(function*(
 export const perform = (plan: Plan, context: Context): Effect.Effect<void> => {
   switch (plan._tag) {
     case "Status":
-      return context.reply.send(plan.code, { ...json, ...plan.headers }, plan.body)
+      return context.reply.send(
+        plan.code,
+        { ...json, ...plan.headers },
+        plan.body ?? context.wire.errorBody(plan.code, plan.message)
+      )
     case "Hang":
       return plan.headers
         ? Effect.andThen(context.reply.head(200, context.stream ? eventStream : json), Effect.never)

@@ -1,15 +1,14 @@
 /**
  * From a step to what happens on the wire: the pieces of the answer, their pace, and how it ends.
  */
-import type { Delta, UsageCounts } from "./chatCompletions.ts"
-import * as chatCompletions from "./chatCompletions.ts"
+import type { Delta, UsageCounts } from "./modelWire.ts"
 import type { ContentStep, Step } from "./modelScript.ts"
 
 /** How a streamed answer ends. */
 export type Ending =
   | { readonly _tag: "Finish"; readonly reason: string }
   | { readonly _tag: "NoFinish"; readonly done: boolean }
-  | { readonly _tag: "StreamError"; readonly message: string }
+  | { readonly _tag: "StreamError"; readonly message: string; readonly code?: string }
   | { readonly _tag: "Malformed" }
   | { readonly _tag: "Stall" }
   | { readonly _tag: "Cut" }
@@ -20,7 +19,9 @@ export type Plan =
     readonly _tag: "Status"
     readonly code: number
     readonly headers: Readonly<Record<string, string>>
-    readonly body: string
+    /** Absent: the wire's own words for the code. */
+    readonly body: string | undefined
+    readonly message: string | undefined
   }
   | { readonly _tag: "Hang"; readonly headers: boolean }
   | { readonly _tag: "CutBeforeHeaders" }
@@ -87,8 +88,14 @@ const argumentPiece = 48
 
 const calls = (step: Extract<Step, { readonly do: "tools" }>, serial: number): Array<Delta> =>
   step.tools.flatMap((call, index) => [
-    { kind: "call", index, id: call.id ?? `call_${serial}_${index}`, name: call.name } as const,
-    ...sliced(call.rawArgs ?? JSON.stringify(call.args ?? {}), step.chunkSize ?? argumentPiece)
+    {
+      kind: "call",
+      index,
+      id: call.id ?? `call_${serial}_${index}`,
+      name: call.name,
+      custom: call.input !== undefined
+    } as const,
+    ...sliced(call.input ?? call.rawArgs ?? JSON.stringify(call.args ?? {}), step.chunkSize ?? argumentPiece)
       .map((text) => ({ kind: "arguments", index, text }) as const)
   ])
 
@@ -131,7 +138,11 @@ const endingOf = (step: ContentStep): Ending => {
     case "noFinish":
       return { _tag: "NoFinish", done: step.done ?? true }
     case "streamError":
-      return { _tag: "StreamError", message: step.message ?? "The model stopped with an error" }
+      return {
+        _tag: "StreamError",
+        message: step.message ?? "The model stopped with an error",
+        ...(step.code === undefined ? undefined : { code: step.code })
+      }
     case "malformed":
       return { _tag: "Malformed" }
     case "stall":
@@ -159,11 +170,8 @@ export const make = (step: Step, context: { readonly serial: number; readonly pr
       _tag: "Status",
       code: step.code,
       headers: step.headers ?? {},
-      body: step.body === undefined
-        ? chatCompletions.errorBody(step.code, step.message)
-        : typeof step.body === "string"
-        ? step.body
-        : JSON.stringify(step.body)
+      body: step.body === undefined || typeof step.body === "string" ? step.body : JSON.stringify(step.body),
+      message: step.message
     }
   }
   if (step.do === "hang") {

@@ -4,6 +4,8 @@
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import type { Delta, Envelope, ModelWire, UsageCounts } from "./modelWire.ts"
+import { frame } from "./modelWire.ts"
 
 const Part = Schema.Struct({ type: Schema.optionalKey(Schema.String), text: Schema.optionalKey(Schema.String) })
 const Content = Schema.optionalKey(Schema.NullOr(Schema.Union([Schema.String, Schema.Array(Part)])))
@@ -38,7 +40,7 @@ const parse = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
 const decodeBody = Schema.decodeUnknownResult(Body)
 
 /** Decodes the text of a request, next to the JSON as it was posted, or says what is wrong with it. */
-export const decode = (
+const decode = (
   text: string
 ): Result.Result<{ readonly body: Body; readonly raw: unknown }, Schema.SchemaError> =>
   Result.flatMap(parse(text), (raw) => Result.map(decodeBody(raw), (body) => ({ body, raw })))
@@ -79,29 +81,6 @@ export const toolResultsAfter = (
 export const answersAfter = (body: Body, index: number): number =>
   body.messages.slice(index + 1).filter((message) => message.role === "assistant").length
 
-/** What an answer is called on the wire. */
-export interface Envelope {
-  readonly id: string
-  readonly model: string
-  /** Seconds since the epoch. */
-  readonly created: number
-}
-
-/** One piece of a streamed answer. */
-export type Delta =
-  | { readonly kind: "text"; readonly text: string }
-  | { readonly kind: "reasoning"; readonly text: string }
-  | { readonly kind: "call"; readonly index: number; readonly id: string; readonly name: string }
-  | { readonly kind: "arguments"; readonly index: number; readonly text: string }
-
-/** Token counts as the wire names them. */
-export interface UsageCounts {
-  readonly prompt: number
-  readonly completion: number
-  readonly total: number
-  readonly cached: number
-}
-
 const usageJson = (usage: UsageCounts) => ({
   prompt_tokens: usage.prompt,
   completion_tokens: usage.completion,
@@ -129,36 +108,32 @@ const deltaJson = (delta: Delta): unknown => {
   }
 }
 
-/** One server-sent event. */
-export const frame = (data: unknown): string => `data: ${JSON.stringify(data)}\n\n`
-
 /** The frame that ends a stream. */
-export const doneFrame = "data: [DONE]\n\n"
+const doneFrame = "data: [DONE]\n\n"
 
 /** A frame whose JSON breaks off. */
-export const malformedFrame = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\n\n"
+const malformedFrame = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\n\n"
 
 const chunk = (envelope: Envelope, choices: ReadonlyArray<unknown>, extra: object = {}): string =>
   frame({ ...envelope, object: "chat.completion.chunk", choices, ...extra })
 
 /** The first frame: it only names the role. */
-export const roleFrame = (envelope: Envelope): string =>
+const roleFrame = (envelope: Envelope): string =>
   chunk(envelope, [{ index: 0, delta: { role: "assistant" }, finish_reason: null }])
 
 /** A frame with one piece of the answer. */
-export const deltaFrame = (envelope: Envelope, delta: Delta): string =>
+const deltaFrame = (envelope: Envelope, delta: Delta): string =>
   chunk(envelope, [{ index: 0, delta: deltaJson(delta), finish_reason: null }])
 
 /** The frame that says why the answer ends. */
-export const finishFrame = (envelope: Envelope, reason: string): string =>
+const finishFrame = (envelope: Envelope, reason: string): string =>
   chunk(envelope, [{ index: 0, delta: {}, finish_reason: reason }])
 
 /** The frame with token counts; it has no choice. */
-export const usageFrame = (envelope: Envelope, usage: UsageCounts): string =>
-  chunk(envelope, [], { usage: usageJson(usage) })
+const usageFrame = (envelope: Envelope, usage: UsageCounts): string => chunk(envelope, [], { usage: usageJson(usage) })
 
 /** The whole answer as one body, for a client that does not stream. */
-export const completion = (
+const completion = (
   envelope: Envelope,
   deltas: ReadonlyArray<Delta>,
   reason: string | null,
@@ -215,7 +190,7 @@ export const errorBody = (status: number, message?: string): string => {
 }
 
 /** The error object that may appear inside a stream. */
-export const errorFrame = (message: string): string =>
+const errorFrame = (message: string): string =>
   frame({ error: { message, type: "server_error", param: null, code: null } })
 
 /** The list of models. */
@@ -224,3 +199,21 @@ export const modelList = (models: ReadonlyArray<string>): string =>
     object: "list",
     data: models.map((id) => ({ id, object: "model", created: 0, owned_by: "scripted" }))
   })
+
+const usageText = (envelope: Envelope, usage: UsageCounts | undefined): string =>
+  usage === undefined ? "" : usageFrame(envelope, usage)
+
+/** The chat-completions wire. */
+export const wire: ModelWire = {
+  decode,
+  errorBody,
+  encoder: (envelope) => ({
+    begin: () => roleFrame(envelope),
+    deltas: (deltas) => deltas.map((delta) => deltaFrame(envelope, delta)).join(""),
+    finish: (reason, usage) => finishFrame(envelope, reason) + usageText(envelope, usage) + doneFrame,
+    noFinish: (done, usage) => usageText(envelope, usage) + (done ? doneFrame : ""),
+    streamError: errorFrame,
+    malformed: malformedFrame
+  }),
+  whole: completion
+}

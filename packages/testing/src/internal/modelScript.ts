@@ -23,11 +23,12 @@ export const Usage = Schema.Struct({
   cached: Schema.optionalKey(Count(1e9))
 })
 
-/** One tool call; `rawArgs` is sent as it stands, so it may be broken JSON. */
+/** One tool call; `rawArgs` is sent as it stands, so it may be broken JSON; `input` is the text for a custom tool. */
 export const ToolCall = Schema.Struct({
   name: Schema.String,
   args: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json)),
   rawArgs: Schema.optionalKey(Schema.String),
+  input: Schema.optionalKey(Schema.String),
   id: Schema.optionalKey(Schema.String)
 })
 
@@ -95,6 +96,7 @@ export const Step = Schema.Union([
   Schema.Struct({
     do: Schema.tag("streamError"),
     message: Schema.optionalKey(Schema.String),
+    code: Schema.optionalKey(Schema.String),
     ...content,
     ...after,
     ...held,
