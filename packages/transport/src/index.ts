@@ -1,3 +1,4 @@
+export * as AgentBinary from "./AgentBinary.ts"
 export * as Backoff from "./Backoff.ts"
 export * as EventStream from "./EventStream.ts"
 export * as HttpTape from "./HttpTape.ts"
