@@ -28,6 +28,7 @@ export default defineConfig({
       project("transport", { timeout: 30_000 }),
       project("sqlite", { timeout: 60_000 }),
       project("opencode", { timeout: 30_000 }),
+      project("codex", { timeout: 30_000 }),
       project("testing", { timeout: 30_000 }),
       project("cli", { timeout: 60_000 }),
       project("reins", { timeout: 60_000 }),

@@ -1,0 +1,84 @@
+/** What is remembered of one thread while its messages are read. All of it is bounded. */
+import type { FileChange, ItemContent } from "@reins/core/Item"
+import type { RequestSignal, TurnVerdict } from "@reins/core/Signal"
+
+export interface ItemRecord {
+  readonly key: string
+  readonly type: string
+  readonly turn: string
+  /** As it was seen last, while it is open. */
+  content: ItemContent | undefined
+  /** Whether text of it was told: of a chain of thought its summary, or itself. */
+  spoken: "no" | "text" | "summary"
+  open: boolean
+  voided: boolean
+  changes: ReadonlyArray<FileChange>
+}
+
+/** A request of the agent that is open. */
+export interface AskRecord {
+  readonly id: number | string
+  readonly method: string
+  readonly params: unknown
+  readonly signal: RequestSignal
+}
+
+export interface ThreadState {
+  readonly threadId: string
+  /** The turn that runs. */
+  turn: string | undefined
+  /** Turns that are over: what their background commands say still belongs to them. Newest last. */
+  readonly ended: Set<string>
+  readonly items: Map<string, ItemRecord>
+  /** Text items of the attempt that runs: they are void when it is tried again. */
+  attempt: Array<string>
+  /** Attempts of the model call that failed in a row. */
+  retries: number
+  readonly asks: Map<string, AskRecord>
+  /** Threads of subagents, with the path to each. */
+  readonly children: Map<string, ReadonlyArray<string>>
+}
+
+/** Bounds of what is remembered. */
+export const limits = { items: 4_096, ended: 256, children: 256 }
+
+export const make = (threadId: string): ThreadState => ({
+  threadId,
+  turn: undefined,
+  ended: new Set(),
+  items: new Map(),
+  attempt: [],
+  retries: 0,
+  asks: new Map(),
+  children: new Map()
+})
+
+/** The newest stays, the oldest leaves. */
+export const remember = <K, V>(map: Map<K, V>, key: K, value: V, max: number): void => {
+  map.delete(key)
+  map.set(key, value)
+  if (map.size <= max) return
+  const [oldest] = map.keys()
+  if (oldest !== undefined) map.delete(oldest)
+}
+
+/** The name of a request: numbers and texts are apart. */
+export const askKey = (id: number | string): string => typeof id === "number" ? `#${id}` : id
+
+export const verdictOf = (
+  status: string,
+  error: () => Extract<TurnVerdict, { _tag: "failed" }>["error"]
+): TurnVerdict => {
+  switch (status) {
+    case "completed":
+      return { _tag: "completed", stopReason: "endTurn" }
+    case "interrupted":
+      return { _tag: "interrupted", by: "provider" }
+    case "failed":
+      return { _tag: "failed", error: error() }
+    case "inProgress":
+      return { _tag: "running" }
+    default:
+      return { _tag: "unfinished" }
+  }
+}

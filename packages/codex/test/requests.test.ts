@@ -1,0 +1,76 @@
+/** Our answers in Codex's words. */
+import { assert, describe, it } from "@effect/vitest"
+import type { Answer } from "@reins/core/AgentRequest"
+import * as requests from "../src/internal/requests.ts"
+
+const decisions: ReadonlyArray<Answer> = [
+  { _tag: "accept" },
+  { _tag: "acceptForSession" },
+  { _tag: "decline", reason: "no" },
+  { _tag: "cancel" }
+]
+
+describe("trap 1: an answer", () => {
+  it.each([
+    ["item/commandExecution/requestApproval", ["accept", "acceptForSession", "decline", "cancel"]],
+    ["item/fileChange/requestApproval", ["accept", "acceptForSession", "decline", "cancel"]],
+    ["execCommandApproval", ["approved", "approved_for_session", "denied", "abort"]],
+    ["applyPatchApproval", ["approved", "approved_for_session", "denied", "abort"]]
+  ])("to %s is in the words that it takes, and in no other", (method, words) => {
+    assert.deepStrictEqual(
+      decisions.map((answer) => requests.answered(method, {}, answer)),
+      words.map((decision) => ({ decision }))
+    )
+    // Never a permanent rule, and never a yes for what is no decision.
+    assert.deepStrictEqual(requests.answered(method, {}, { _tag: "content", value: { decision: "accept" } }), {
+      decision: words[2]
+    })
+  })
+
+  it("to a question names it by its id; a refusal with words is an answer", () => {
+    const params = { threadId: "t", questions: [{ id: "a", question: "A?" }, { id: "b", question: "B?" }] }
+    const answered = (answer: Answer) => requests.answered("item/tool/requestUserInput", params, answer)
+    assert.deepStrictEqual(answered({ _tag: "answers", answers: [["Blue"], ["x", "y"]] }), {
+      answers: { a: { answers: ["Blue"] }, b: { answers: ["x", "y"] } }
+    })
+    assert.deepStrictEqual(answered({ _tag: "decline", reason: "none of them" }), {
+      answers: { a: { answers: ["none of them"] }, b: { answers: ["none of them"] } }
+    })
+    assert.deepStrictEqual(answered({ _tag: "cancel" }), { answers: {} })
+  })
+
+  it("to a wish for permissions grants what was asked for, and nothing otherwise", () => {
+    const permissions = { network: { enabled: true } }
+    const answered = (answer: Answer) =>
+      requests.answered("item/permissions/requestApproval", { threadId: "t", permissions }, answer)
+    assert.deepStrictEqual(decisions.map(answered), [
+      { permissions, scope: "turn" },
+      { permissions, scope: "session" },
+      { permissions: {}, scope: "turn" },
+      { permissions: {}, scope: "turn" }
+    ])
+  })
+
+  it("to a tool of an MCP server accepts for the session at the most, and fills a form as it was filled", () => {
+    const tool = {
+      threadId: "t",
+      serverName: "lab",
+      mode: "form",
+      _meta: { codex_approval_kind: "mcp_tool_call", tool_name: "danger", persist: ["session", "always"] }
+    }
+    const answered = (params: object, answer: Answer) =>
+      requests.answered("mcpServer/elicitation/request", params, answer)
+    assert.deepStrictEqual(decisions.map((answer) => answered(tool, answer)), [
+      { action: "accept", content: {}, _meta: null },
+      { action: "accept", content: {}, _meta: { persist: "session" } },
+      { action: "decline", content: null, _meta: null },
+      { action: "cancel", content: null, _meta: null }
+    ])
+    const form = { threadId: "t", serverName: "lab", mode: "form", message: "Who?", _meta: null }
+    assert.deepStrictEqual(answered(form, { _tag: "content", value: { name: "Bob" } }), {
+      action: "accept",
+      content: { name: "Bob" },
+      _meta: null
+    })
+  })
+})
