@@ -157,6 +157,52 @@ export const Turn = Schema.Struct({
  */
 export type Turn = typeof Turn.Type
 
+/**
+ * A conversation. `path` is told before its file exists; times are seconds since the epoch.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Thread = Schema.Struct({
+  id,
+  cwd: optional(Schema.String),
+  name: nullable(Schema.String),
+  preview: optional(Schema.String),
+  model: nullable(Schema.String),
+  cliVersion: optional(Schema.String),
+  updatedAt: optional(Schema.Number),
+  forkedFromId: nullable(id),
+  status: optional(Schema.Struct({ type: Schema.String, activeFlags: optional(Schema.Array(Schema.String)) }))
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Thread = typeof Thread.Type
+
+/**
+ * A model that is offered.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Model = Schema.Struct({
+  id,
+  model: Schema.String,
+  displayName: optional(Schema.String),
+  hidden: optional(Schema.Boolean),
+  isDefault: optional(Schema.Boolean),
+  supportedReasoningEfforts: optional(Schema.Array(Schema.Struct({ reasoningEffort: Schema.String }))),
+  inputModalities: optional(Schema.Array(Schema.String))
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Model = typeof Model.Type
+
 const Tokens = Schema.Struct({
   totalTokens: Schema.Number,
   inputTokens: Schema.Number,

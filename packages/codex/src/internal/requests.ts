@@ -261,6 +261,19 @@ export const opened = (
   }
 }
 
+const known = new Set([
+  "item/commandExecution/requestApproval",
+  "item/fileChange/requestApproval",
+  "item/permissions/requestApproval",
+  "item/tool/requestUserInput",
+  "mcpServer/elicitation/request",
+  "execCommandApproval",
+  "applyPatchApproval"
+])
+
+/** Whether a person or a policy can answer a request of this method. */
+export const isKnown = (method: string): boolean => known.has(method)
+
 /** The thread that a request belongs to; the first protocol called it a conversation. */
 export const threadOf = (params: unknown): string | undefined => {
   if (!Predicate.isObject(params)) return undefined

@@ -1,0 +1,133 @@
+/**
+ * One conversation of JSON-RPC for all threads of a server, and what of it belongs to each. Synchronous: a slow session
+ * holds up neither the reader nor the others; one that falls behind too far is cut off and read again.
+ */
+import type { AgentError } from "@reins/core/AgentError"
+import type { Signal } from "@reins/core/Signal"
+import type { Message } from "@reins/transport/JsonRpcPeer"
+import * as Cause from "effect/Cause"
+import * as Predicate from "effect/Predicate"
+import * as Queue from "effect/Queue"
+import * as normalise from "./normalise.ts"
+import * as requests from "./requests.ts"
+
+/** Signals that may wait for one session. */
+export const queueLimit = 65_536
+/** Messages that are kept of threads which nobody listens to yet: what follows on the start of a thread at once. */
+const early = 512
+/** Warnings of the server that a session hears of which comes later. */
+const maxWarnings = 32
+
+export interface Thread {
+  readonly state: normalise.ThreadState
+  readonly queue: Queue.Queue<Signal, AgentError | Cause.Done>
+}
+
+export interface Threads {
+  readonly add: (thread: Thread) => void
+  readonly remove: (thread: Thread) => void
+  /** Gives what was said to those whom it concerns; answers the requests that nobody here can answer. */
+  readonly push: (messages: ReadonlyArray<Message>) => void
+  /** Tells every session. */
+  readonly broadcast: (signal: Signal) => void
+  /** The connection is over, for every session. */
+  readonly fail: (error: AgentError) => void
+}
+
+/** The thread that a message is about. */
+const threadOf = (params: unknown): string | undefined => {
+  const direct = requests.threadOf(params)
+  if (direct !== undefined) return direct
+  if (!Predicate.isObject(params)) return undefined
+  const { thread } = params as { readonly thread?: unknown }
+  if (!Predicate.isObject(thread)) return undefined
+  // A subagent's own thread is announced to its parent.
+  const { id, parentThreadId } = thread as { readonly id?: unknown; readonly parentThreadId?: unknown }
+  return typeof parentThreadId === "string" ? parentThreadId : typeof id === "string" ? id : undefined
+}
+
+export const make = (options: {
+  /** Of a request that is unknown, or of a thread that nobody listens to. */
+  readonly onUnanswerable: (message: Message & { readonly id: number | string }) => void
+  readonly onOverflow: () => AgentError
+}): Threads => {
+  const threads = new Set<Thread>()
+  let waiting: Array<Message> = []
+  const warnings: Array<Message> = []
+
+  const remove = (thread: Thread): void => {
+    threads.delete(thread)
+  }
+
+  const give = (thread: Thread, messages: ReadonlyArray<Message>): void => {
+    const signals = normalise.read(thread.state, messages)
+    if (signals.length === 0) return
+    if (Queue.offerAllUnsafe(thread.queue, signals).length === 0) return
+    remove(thread)
+    Queue.failCauseUnsafe(thread.queue, Cause.fail(options.onOverflow()))
+  }
+
+  const ownerOf = (id: string): Thread | undefined => {
+    for (const thread of threads) if (normalise.owns(thread.state, id)) return thread
+    return undefined
+  }
+
+  return {
+    add: (thread) => {
+      threads.add(thread)
+      const own = waiting.filter(({ params }) => threadOf(params) === thread.state.threadId)
+      if (own.length > 0) waiting = waiting.filter((message) => !own.includes(message))
+      if (warnings.length + own.length > 0) give(thread, [...warnings, ...own])
+    },
+    remove,
+    push: (messages) => {
+      // Runs of messages of one thread are handed over as one array, in order.
+      let current: Thread | undefined
+      let batch: Array<Message> = []
+      const flush = () => {
+        if (current !== undefined && batch.length > 0) give(current, batch)
+        batch = []
+      }
+      for (const message of messages) {
+        const { id, method, params } = message
+        const thread = threadOf(params)
+        if (id !== undefined && (!requests.isKnown(method) || thread === undefined || ownerOf(thread) === undefined)) {
+          options.onUnanswerable({ ...message, id })
+          continue
+        }
+        if (thread === undefined) {
+          flush()
+          if (method === "configWarning") {
+            warnings.push(message)
+            if (warnings.length > maxWarnings) warnings.shift()
+          }
+          for (const one of [...threads]) give(one, [message])
+          continue
+        }
+        const owner = current !== undefined && normalise.owns(current.state, thread) ? current : ownerOf(thread)
+        if (owner === undefined) {
+          waiting.push(message)
+          if (waiting.length > early) waiting.shift()
+          continue
+        }
+        if (owner !== current) {
+          flush()
+          current = owner
+        }
+        batch.push(message)
+        // A message may announce a subagent whose first words follow in the same chunk.
+        if (method === "item/started" || method === "thread/started") flush()
+      }
+      flush()
+    },
+    broadcast: (signal) => {
+      for (const { queue } of threads) Queue.offerUnsafe(queue, signal)
+    },
+    fail: (error) => {
+      const all = [...threads]
+      threads.clear()
+      waiting = []
+      for (const { queue } of all) Queue.failCauseUnsafe(queue, Cause.fail(error))
+    }
+  }
+}
