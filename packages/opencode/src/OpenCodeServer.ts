@@ -4,11 +4,11 @@
  *
  * @since 0.1.0
  */
-import * as AgentError from "@reins/core/AgentError"
+import type * as AgentError from "@reins/core/AgentError"
 import * as Redaction from "@reins/core/Redaction"
-import type { ProcessStatus } from "@reins/core/SessionEvent"
 import type { Signal } from "@reins/core/Signal"
 import * as ProcessLease from "@reins/transport/ProcessLease"
+import * as ProcessReports from "@reins/transport/ProcessReports"
 import type * as ProcessTree from "@reins/transport/ProcessTree"
 import * as ServerProcess from "@reins/transport/ServerProcess"
 import * as Supervisor from "@reins/transport/Supervisor"
@@ -21,8 +21,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import * as Stream from "effect/Stream"
-import * as SubscriptionRef from "effect/SubscriptionRef"
+import type * as Stream from "effect/Stream"
 import * as askRules from "./internal/askRules.ts"
 import * as errors from "./internal/errors.ts"
 import { freePort } from "./internal/freePort.ts"
@@ -125,8 +124,6 @@ interface Info {
 }
 
 const target = "opencode serve"
-/** States of the process that are kept for sessions which are between two connections. */
-const maxHistory = 64
 const readyLine = /listening on (https?:\/\/\S+)/
 /** Answers to the health probe that come from another protocol or refuse our password; they do not change by waiting. */
 const foreign = new Set(["UnsupportedVersion", "ProtocolError", "AuthRequired", "InvalidRequest"])
@@ -150,29 +147,6 @@ const password = Effect.sync(() => {
   return Redacted.make(Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(""))
 })
 
-const statusOf = (status: Supervisor.Status<Info>): ProcessStatus | undefined => {
-  switch (status._tag) {
-    case "starting":
-      return { _tag: "starting" }
-    case "ready":
-      return { _tag: "ready", version: status.info.version, protocol: "http", pid: status.pid }
-    case "exited":
-      return {
-        _tag: "exited",
-        ...(status.code === undefined ? undefined : { code: status.code }),
-        ...(status.signal === undefined ? undefined : { signal: status.signal }),
-        ...(status.stderrTail === "" || status.stderrTail === undefined ? undefined : { stderrTail: status.stderrTail })
-      }
-    case "restarting":
-      return { _tag: "restarting", attempt: status.attempt, in: status.in }
-    case "unavailable":
-      return { _tag: "unavailable", error: AgentError.toInfo(status.error) }
-    case "idle":
-    case "stopped":
-      return undefined
-  }
-}
-
 /**
  * Starts a server and keeps it running until the scope closes; then it is disposed, so that its tools end too, and
  * ended.
@@ -188,21 +162,7 @@ export const make = Effect.fnUntraced(function*(
   const secret = yield* password
   const secrets = [secret, ...(options.secrets ?? [])]
   const redactor = Redaction.make({ values: secrets })
-  const listeners = new Set<(signal: Signal) => void>()
-  // What was told lately, and how far each session has heard it: a session whose connection broke before the exit of the
-  // process was seen hears of it, with the last output, when it listens again.
-  const history: Array<ProcessStatus> = []
-  let told = 0
-  const heard = new WeakMap<(signal: Signal) => void, number>()
-  const tell = (status: ProcessStatus): void => {
-    history.push(status)
-    if (history.length > maxHistory) history.shift()
-    told++
-    for (const report of listeners) {
-      heard.set(report, told)
-      report({ _tag: "process", status })
-    }
-  }
+  const reports = ProcessReports.make()
   const inherited = yield* variable("OPENCODE_CONFIG_CONTENT")
   const content = modelTimeouts.withTimeouts(
     options.env["OPENCODE_CONFIG_CONTENT"] ?? (inherited === "" ? undefined : inherited),
@@ -258,8 +218,7 @@ export const make = Effect.fnUntraced(function*(
       ...(leases === undefined
         ? undefined
         : { onSpawn: (process: ProcessTree.ProcessRef) => Scope.provide(leases.hold(process), scope) }),
-      onProgress: (progress) =>
-        Effect.sync(() => tell({ _tag: "starting", stage: progress.stage, elapsed: progress.elapsed })),
+      onProgress: reports.progress,
       // A signal alone would leave running tools behind: only dispose ends them.
       politeStop: (info: Result.Result<Info, AgentError.AgentError>) =>
         Result.isSuccess(info) ? info.success.client.globalDispose : Effect.void,
@@ -279,15 +238,7 @@ export const make = Effect.fnUntraced(function*(
 
   const supervisor = yield* Supervisor.make({ start: spawn, target, firstStart: "fail" })
 
-  yield* SubscriptionRef.changes(supervisor.status).pipe(
-    Stream.runForEach((status) =>
-      Effect.sync(() => {
-        const known = statusOf(status)
-        if (known !== undefined) tell(known)
-      })
-    ),
-    Effect.forkScoped
-  )
+  yield* reports.follow(supervisor, "http")
 
   const link = yield* serverLink.make({
     target,
@@ -298,22 +249,6 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     ...link,
-    listen: (report) =>
-      Effect.acquireRelease(
-        Effect.sync(() => {
-          const before = heard.get(report)
-          const status = statusOf(SubscriptionRef.getUnsafe(supervisor.status))
-          const missed = before === undefined
-            ? status === undefined ? [] : [status]
-            : history.slice(Math.max(0, history.length - (told - before)))
-          listeners.add(report)
-          heard.set(report, told)
-          for (const one of missed) report({ _tag: "process", status: one })
-        }),
-        () =>
-          Effect.sync(() => {
-            listeners.delete(report)
-          })
-      )
+    listen: reports.listen
   }
 })

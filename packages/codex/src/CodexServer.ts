@@ -1,0 +1,255 @@
+/**
+ * A `codex app-server` that is kept running, and the one conversation with it that all its threads share.
+ *
+ * @since 0.1.0
+ */
+import * as AgentError from "@reins/core/AgentError"
+import * as Redaction from "@reins/core/Redaction"
+import type { Signal } from "@reins/core/Signal"
+import * as JsonRpcPeer from "@reins/transport/JsonRpcPeer"
+import * as JsonRpcWire from "@reins/transport/JsonRpcWire"
+import * as ProcessLease from "@reins/transport/ProcessLease"
+import * as ProcessReports from "@reins/transport/ProcessReports"
+import type * as ProcessTree from "@reins/transport/ProcessTree"
+import * as ServerProcess from "@reins/transport/ServerProcess"
+import * as Supervisor from "@reins/transport/Supervisor"
+import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FileSystem from "effect/FileSystem"
+import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
+import * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as CodexClient from "./CodexClient.ts"
+import * as normalise from "./internal/normalise.ts"
+import * as safeConfig from "./internal/safeConfig.ts"
+import * as threadsOf from "./internal/threads.ts"
+
+/**
+ * Which server.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly binary: string
+  readonly env: Readonly<Record<string, string>>
+  /** From spawn to the end of the handshake. */
+  readonly startTimeout: Duration.Input
+}
+
+/**
+ * A server that answers now.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Live {
+  readonly client: CodexClient.CodexClient
+  readonly peer: JsonRpcPeer.JsonRpcPeer
+  readonly version: string
+  /** Where the agent keeps its conversations. */
+  readonly home: string
+}
+
+/**
+ * What one session hears of its thread.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Attachment {
+  readonly state: normalise.ThreadState
+  readonly signals: Stream.Stream<Signal, AgentError.AgentError>
+  /** Ends the connection of this session alone. */
+  readonly lose: (error: AgentError.AgentError) => Effect.Effect<void>
+}
+
+/**
+ * A server that is kept running.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CodexServer {
+  /** The server; waits while it starts or restarts. */
+  readonly live: Effect.Effect<Live, AgentError.AgentError>
+  /** Hears a thread, from what was said of it since it began. */
+  readonly attach: (threadId: string) => Effect.Effect<Attachment, AgentError.AgentError, Scope.Scope>
+  /** Hears what becomes of the process. */
+  readonly listen: ProcessReports.ProcessReports["listen"]
+}
+
+const target = "codex app-server"
+
+/** How the agent is told of us. */
+const clientInfo = { name: "reins", title: "Reins", version: "0.1.0" }
+
+/** How long after the end of the conversation the process may still be seen to have ended. */
+const exitLimit = "500 millis"
+
+const variable = (name: string) => Config.String(name).pipe(Effect.orElseSucceed(() => ""))
+
+const missingHome = /CODEX_HOME points to .*/
+const refusedSetting = /no longer supported.*/
+
+/** Why a process that ended before its first answer ended: what it said of the user's settings, where it did. */
+const ofStart = (error: AgentError.AgentError): AgentError.AgentError => {
+  if (error.reason._tag !== "ProcessExited") return error
+  const said = error.reason.stderrTail ?? ""
+  const issue = missingHome.exec(said)?.[0] ?? refusedSetting.exec(said)?.[0]
+  return issue === undefined ? error : AgentError.make(new AgentError.InvalidConfig({ issue }), { provider: "codex" })
+}
+
+/**
+ * Starts a server and keeps it running until the scope closes; then its input is ended, by which it ends its commands too.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options,
+  /** By which the next host finds the server if this one is killed. */
+  leases?: ProcessLease.Leases
+): Effect.fn.Return<CodexServer, never, Scope.Scope | ChildProcessSpawner | FileSystem.FileSystem> {
+  const fs = yield* FileSystem.FileSystem
+  const context = yield* Effect.context<never>()
+  const redactor = Redaction.make({ values: [] })
+  const reports = ProcessReports.make()
+  const owners = leases?.environment[ProcessLease.variable] ?? (yield* variable(ProcessLease.variable))
+  const home = options.env["CODEX_HOME"] ?? (yield* variable("CODEX_HOME"))
+  const userHome = options.env["HOME"] ?? (yield* variable("HOME"))
+  const configFile = `${home === "" ? `${userHome}/.codex` : home}/config.toml`
+
+  let current: Live | undefined
+  const threads = threadsOf.make({
+    onOverflow: () =>
+      AgentError.make(
+        new AgentError.ConnectionLost({
+          target,
+          description: "A session could not keep up with its events; it is read again from the agent."
+        })
+      ),
+    // Without an answer the agent would wait for ever; it takes a refusal as a no.
+    onUnanswerable: ({ id, method }) => {
+      const peer = answering
+      if (peer === undefined) return
+      Effect.runForkWith(context)(Effect.ignore(peer.refuse(id, {
+        code: JsonRpcPeer.codes.methodNotFound,
+        message: `Nobody answers "${method}" here.`
+      })))
+    }
+  })
+  let answering: JsonRpcPeer.JsonRpcPeer | undefined
+
+  const spawn = Effect.gen(function*() {
+    const mark = crypto.randomUUID()
+    const owner = owners === "" ? mark : `${owners}:${mark}`
+    const life = yield* Effect.scope
+    const conversation = yield* Scope.fork(life)
+    const settings = yield* fs.readFileString(configFile).pipe(Effect.orElseSucceed(() => ""))
+    const started = yield* ServerProcess.spawn({
+      command: options.binary,
+      args: [
+        "app-server",
+        ...safeConfig.args(settings),
+        // A user's policy for the environment of commands may leave it out.
+        "-c",
+        `shell_environment_policy.set.${ProcessLease.variable}="${owner}"`
+      ],
+      env: { ...options.env, [ProcessLease.variable]: owner },
+      redactor,
+      startTimeout: options.startTimeout,
+      mark: { variable: ProcessLease.variable, value: mark },
+      ...(leases === undefined
+        ? undefined
+        : { onSpawn: (process: ProcessTree.ProcessRef) => Scope.provide(leases.hold(process), life) }),
+      onProgress: reports.progress,
+      ready: {
+        handshake: (pipes) =>
+          Effect.gen(function*() {
+            const peer = yield* JsonRpcPeer.make({
+              wire: JsonRpcWire.fromStdio(pipes),
+              target,
+              receive: (messages) => Effect.sync(() => threads.push(messages)),
+              overloadCode: JsonRpcPeer.codes.overloaded,
+              redactor
+            })
+            answering = peer
+            const client = CodexClient.make(peer)
+            return { client, peer, ...(yield* client.initialize(clientInfo)) }
+          }).pipe(Scope.provide(conversation))
+      },
+      // The end of its input is how it is told to go; it takes its commands with it, which a signal may not.
+      politeStop: () => Scope.close(conversation, Exit.void)
+    }).pipe(Effect.mapError(ofStart))
+    current = started.info
+    const over = started.info.peer.lost.pipe(
+      Effect.flatMap((lost) =>
+        Effect.raceFirst(
+          Effect.map(started.exited, (exited) =>
+            AgentError.make(
+              new AgentError.ProcessExited({ command: started.command, starting: false, ...exited }),
+              { provider: "codex" }
+            )),
+          Effect.as(Effect.sleep(exitLimit), lost)
+        )
+      ),
+      Effect.tap((error) =>
+        Effect.sync(() => {
+          if (current === started.info) current = undefined
+          threads.fail(error)
+        })
+      ),
+      // One that lives on without a conversation is of no use to anybody.
+      Effect.andThen(started.stop)
+    )
+    yield* Effect.forkIn(over, life, { startImmediately: true })
+    return started
+  })
+
+  const supervisor = yield* Supervisor.make({ start: spawn, target, firstStart: "fail" })
+  yield* reports.follow(supervisor, "json-rpc")
+
+  // Registered last, so it runs first: sessions hear of the end before their server goes.
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() =>
+      threads.fail(AgentError.make(new AgentError.ConnectionLost({ target, description: "The server was released." })))
+    )
+  )
+
+  return {
+    live: Effect.map(supervisor.current, ({ info }) => info),
+    listen: reports.listen,
+    attach: (threadId) =>
+      Effect.acquireRelease(
+        Effect.gen(function*() {
+          if (current === undefined) {
+            return yield* AgentError.make(
+              new AgentError.ConnectionLost({ target, description: "The server was lost while the session connected." })
+            )
+          }
+          const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(threadsOf.queueLimit)
+          const thread: threadsOf.Thread = { state: normalise.make(threadId), queue }
+          threads.add(thread)
+          return thread
+        }),
+        (thread) =>
+          Effect.sync(() => {
+            threads.remove(thread)
+            Queue.endUnsafe(thread.queue)
+          })
+      ).pipe(Effect.map((thread) => ({
+        state: thread.state,
+        signals: Stream.fromQueue(thread.queue),
+        lose: (error) =>
+          Effect.sync(() => {
+            threads.remove(thread)
+            Queue.failCauseUnsafe(thread.queue, Cause.fail(error))
+          })
+      })))
+  }
+})
