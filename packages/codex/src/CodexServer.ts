@@ -207,7 +207,8 @@ export const make = Effect.fnUntraced(function*(
       // One that lives on without a conversation is of no use to anybody.
       Effect.andThen(started.stop)
     )
-    yield* Effect.forkIn(over, life, { startImmediately: true })
+    // Detached: it ends with the conversation, and must not be cut off by the end of the life that it reports.
+    yield* Effect.forkDetach(over, { startImmediately: true })
     return started
   })
 

@@ -1,3 +1,4 @@
+export * as CodexSandbox from "./CodexSandbox.ts"
 export * as Conformance from "./Conformance.ts"
 export * as FaultInjector from "./FaultInjector.ts"
 export * as Faulty from "./Faulty.ts"
