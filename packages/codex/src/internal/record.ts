@@ -51,13 +51,17 @@ export const isOf = (reference: TurnReference, turn: Wire.Turn): boolean =>
   reference.keys.includes(turn.id) || reference.id === `trn_${turn.id}` ||
   promptsOf(turn).some(({ clientId }) =>
     clientId !== undefined && (reference.keys.includes(clientId) ||
-      (/^prm_/.test(clientId) && clientId.slice(-tail) === reference.id.slice(-tail)))
+      (clientId.startsWith("prm_") && clientId.slice(-tail) === reference.id.slice(-tail)))
   )
 
-/** How the agent judges a turn. One that is stored as running while nothing runs was cut off with its server. */
+/**
+ * How the agent judges a turn. One that is stored as running while nothing runs was cut off with its server; when it is
+ * read again after that it is called interrupted, without a time at which it ended (measured on 0.169.0).
+ */
 export const verdict = (turn: Wire.Turn, busy: boolean): TurnVerdict => {
   const judged = verdictOf(turn.status, () => errors.infoOf(turn.error ?? { message: "It did not say why." }))
-  return judged._tag === "running" && !busy ? { _tag: "unfinished" } : judged
+  const cutOff = judged._tag === "interrupted" && (turn.completedAt === undefined || turn.completedAt === null)
+  return cutOff || (judged._tag === "running" && !busy) ? { _tag: "unfinished" } : judged
 }
 
 const ended = (status: ItemStatus | undefined, running: boolean): { readonly status?: ItemStatus } =>

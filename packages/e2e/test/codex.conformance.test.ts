@@ -1,0 +1,70 @@
+/** The real Codex against the suite that every adapter has to pass. */
+import { NodeServices } from "@effect/platform-node"
+import { assert, layer } from "@effect/vitest"
+import * as Codex from "@reins/codex/Codex"
+import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import * as BindingStore from "@reins/core/BindingStore"
+import * as Providers from "@reins/core/Providers"
+import * as Sessions from "@reins/core/Sessions"
+import * as CodexSandbox from "@reins/testing/CodexSandbox"
+import * as Conformance from "@reins/testing/Conformance"
+import * as ScriptedModel from "@reins/testing/ScriptedModel"
+import { Effect, Layer } from "effect"
+import * as Context from "effect/Context"
+import * as Processes from "./fixtures/processes.ts"
+import { prompt, text } from "./fixtures/script.ts"
+
+/** What all clauses share: one server and one model. */
+class Shared extends Context.Service<Shared, { readonly root: string; readonly cwd: string }>()(
+  "@reins/e2e/codexConformance/Shared"
+) {}
+
+const HostLive = Layer.unwrap(Effect.gen(function*() {
+  const model = yield* ScriptedModel.ScriptedModel
+  const sandbox = yield* CodexSandbox.make({ url: model.url })
+  return Sessions.layer.pipe(
+    Layer.provideMerge(Providers.layer({ codex: Codex.make({ env: sandbox.env, leases: `${sandbox.root}/leases` }) })),
+    Layer.provide(BindingStore.layerMemory),
+    Layer.provide(ApprovalPolicy.layer(ApprovalPolicy.askAlways)),
+    Layer.merge(Layer.succeed(Shared, { root: sandbox.root, cwd: sandbox.cwd }))
+  )
+})).pipe(Layer.provideMerge(ScriptedModel.layer({ titles: false })), Layer.provideMerge(NodeServices.layer))
+
+const subject = Effect.gen(function*() {
+  const sessions = yield* Sessions.Sessions
+  const { cwd, root } = yield* Shared
+  const instance = yield* Effect.flatMap(Providers.Providers, (providers) => providers.get("codex"))
+  const found: Conformance.Subject = {
+    capabilities: instance.capabilities,
+    open: sessions.openScoped({ provider: "codex", cwd, title: "conformance" }),
+    agent: {
+      say: (pieces) => prompt("say", { do: "text", text: pieces.join(""), chunkSize: 6, delayMs: 3 }),
+      hold: (words) => prompt("hold", { do: "text", text: words + " and on".repeat(2_000), chunkSize: 8, delayMs: 20 }),
+      ask: (words) =>
+        prompt("ask", { do: "tools", tools: [{ name: "exec_command", args: { cmd: "echo asked" } }] }, text(words)),
+      fail: () => prompt("fail", { do: "status", code: 400, message: "the model broke" })
+    },
+    wire: {
+      kill: Effect.sync(() => {
+        for (const pid of Processes.withEnvironment(`CODEX_HOME=${root}/codex-home`)) {
+          if (Processes.withText("app-server").includes(pid)) process.kill(pid, "SIGKILL")
+        }
+      })
+    }
+  }
+  return found
+})
+
+layer(HostLive, { excludeTestServices: true, timeout: "60 seconds" })("the real Codex conforms", (it) => {
+  for (const { name } of Conformance.clauses(Effect.never)) {
+    it.effect(name, () =>
+      Effect.gen(function*() {
+        const context = yield* Effect.context<Sessions.Sessions | Shared | Providers.Providers>()
+        const clauses = Conformance.clauses(Effect.provide(subject, context))
+        const result = yield* Effect.result(clauses.find((clause) => clause.name === name)?.run ?? Effect.die(name))
+        if (result._tag === "Success") return
+        if (result.failure._tag === "NotApplicable") return console.log("N/A", name, result.failure.message)
+        assert.fail(result.failure.message)
+      }), 300_000)
+  }
+})
