@@ -241,6 +241,38 @@ describe("messages", () => {
     assert.deepStrictEqual(only(signals, "subagentEnded")[0]?.verdict, { _tag: "completed", stopReason: "endTurn" })
   })
 
+  it("of a plan, a diff, a name and what the provider changes are told as what they are", () => {
+    const signals = read(
+      note("turn/plan/updated", {
+        explanation: null,
+        plan: [{ step: "look", status: "completed" }, { step: "act", status: "inProgress" }]
+      }),
+      note("turn/diff/updated", {
+        diff:
+          "diff --git a/a.txt b/a.txt\nnew file mode 100644\n--- /dev/null\n+++ b/a.txt\n@@ -0,0 +1,2 @@\n+one\n+two\n" +
+          "diff --git a/b c.txt b/d.txt\nsimilarity index 50%\nrename from b c.txt\nrename to d.txt\n--- a/b c.txt\n+++ b/d.txt\n@@ -1 +1 @@\n-x\n+y"
+      }),
+      note("thread/name/updated", { threadName: "A name" }),
+      note("model/rerouted", { fromModel: "big", toModel: "small", reason: "capacity" }),
+      note("deprecationNotice", { summary: "Old.", details: "Use the new one." })
+    )
+    assert.deepStrictEqual(only(signals, "plan")[0]?.entries, [
+      { text: "look", status: "completed" },
+      { text: "act", status: "running" }
+    ])
+    assert.deepStrictEqual(
+      only(signals, "diff")[0]?.files.map((
+        { additions, change, deletions, movedTo, path }
+      ) => [path, change, movedTo, additions, deletions]),
+      [["a.txt", "added", undefined, 2, 0], ["b c.txt", "moved", "d.txt", 1, 1]]
+    )
+    assert.deepStrictEqual(only(signals, "info")[0]?.title, "A name")
+    assert.deepStrictEqual(only(signals, "notice").map(({ code, text }) => [code, text]), [
+      ["modelRerouted", "The provider answers with small instead of big."],
+      ["deprecation", "Old. Use the new one."]
+    ])
+  })
+
   it("trap 2: ids of requests are kept apart by their kind", () => {
     const ask = (id: number | string): Message => ({
       id,

@@ -43,6 +43,28 @@ describe("a prompt", () => {
       })
     ))
 
+  it.effect("may leave a command behind, whose output and end are told although its turn is over", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        const command = (output: string) => ({ _tag: "command" as const, command: "sleep 3; echo late", output })
+        hand.say(...Hand.begin(key, "it runs"))
+        hand.say({ _tag: "item", key: "c1", turn: key, item: command(""), hasText: false })
+        hand.say({ _tag: "item", key: "c1", turn: key, item: command(""), hasText: false, background: true })
+        hand.say(...Hand.answer(key, "it runs").slice(4))
+        yield* turn.outcome
+        hand.say({ _tag: "delta", key: "c1", turn: key, stream: "output", text: "late" })
+        hand.say({ _tag: "item", key: "c1", turn: key, item: command("late"), hasText: true, status: "completed" })
+        const events = yield* until(session, (event) => event._tag === "ItemCompleted" && event.item._tag === "command")
+        const end = [...events].at(-1)
+        assert.deepInclude(end?._tag === "ItemCompleted" ? end.item : {}, { output: "late" })
+        assert.isTrue([...events].some((event) => event._tag === "ItemUpdated" && event.background === true))
+      })
+    ))
+
   it.effect("that waits can be withdrawn, and the others keep their order", () =>
     withHand((hand) =>
       Effect.gen(function*() {

@@ -86,26 +86,6 @@ layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("a tu
       assert.isFalse(yield* fs.exists(`${cwd}/b.txt`))
     }))
 
-  it.effect("shows the plan of the agent", () =>
-    Effect.gen(function*() {
-      const session = yield* Codex.open()
-      const { events } = yield* turnOf(
-        session,
-        prompt(
-          "plan",
-          tools(["update_plan", {
-            plan: [{ step: "look", status: "completed" }, { step: "act", status: "in_progress" }]
-          }]),
-          text("planned")
-        )
-      )
-      const plans = events.flatMap((event) => event._tag === "PlanUpdated" ? [event.entries] : [])
-      assert.deepStrictEqual(plans.at(-1)?.map(({ status, text }) => [text, status]), [["look", "completed"], [
-        "act",
-        "running"
-      ]])
-    }))
-
   it.effect("takes back what an attempt said that is tried again", () =>
     Effect.gen(function*() {
       const session = yield* Codex.open()

@@ -209,7 +209,8 @@ const item = (
     item: content,
     // What a command has printed is whole when it ends; what streamed before is at most that.
     hasText,
-    ...(status === undefined ? undefined : { status }),
+    // What a user said is whole when it is told.
+    ...(said !== undefined ? { status: "completed" as const } : status === undefined ? undefined : { status }),
     ...(status === undefined && state.ended.has(turn) ? { background: true } : undefined),
     ...path
   })

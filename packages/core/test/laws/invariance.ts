@@ -127,8 +127,15 @@ const declared = (world: World): boolean =>
 /** An item that was begun anew has a count; a reader that was away has not seen the first beginning. */
 const baseOf = (itemId: string): string => itemId.replace(/~\d+$/, "")
 
-/** What is compared: groups 4 to 9 without envelope and passing states; of repeated snapshots the last. */
-const essence = (world: World): ReadonlyArray<string> => {
+/**
+ * What is compared: groups 4 to 9 without envelope and passing states; of repeated snapshots the last. With `dying` not how
+ * what went on in the background ended: a server that dies takes it along, and in the run without cuts nothing dies.
+ */
+const essence = (world: World, dying: boolean): ReadonlyArray<string> => {
+  const background = new Set<string>()
+  for (const { event } of world.log) {
+    if (dying && event._tag === "ItemUpdated" && event.background === true) background.add(baseOf(event.itemId))
+  }
   const items = new Map<string, string>()
   const last = new Map<string, string>()
   const lines: Array<string> = []
@@ -154,7 +161,7 @@ const essence = (world: World): ReadonlyArray<string> => {
         break
       }
       case "ItemCompleted": {
-        if (event.status !== "discarded") {
+        if (event.status !== "discarded" && !background.has(baseOf(event.itemId))) {
           const { id: _, ...item } = event.item
           items.set(baseOf(event.itemId), JSON.stringify([event.turnId, event.agentPath, event.status, item]))
         }
@@ -194,15 +201,17 @@ const essence = (world: World): ReadonlyArray<string> => {
 export const check = (script: Script, engine: Engine = realEngine): string | undefined => {
   let whole: ReadonlyArray<string>
   let cut: World
+  const dying = script.cuts.some(({ how }) => how === "crash")
   try {
-    whole = essence(run(script, false, engine))
+    const uncut = run(script, false, engine)
+    whole = essence(uncut, dying)
     cut = run(script, true, engine)
   } catch (error) {
     if (error instanceof Violation) return error.message
     throw error
   }
   if (declared(cut)) return undefined
-  const other = essence(cut)
+  const other = essence(cut, dying)
   for (let n = 0; n < Math.max(whole.length, other.length); n++) {
     if (whole[n] !== other[n]) return `with the connection: ${whole[n]}\nwith cuts:           ${other[n]}`
   }

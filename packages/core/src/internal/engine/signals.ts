@@ -144,7 +144,10 @@ export const apply = (S: EngineState, signal: Signal): void => {
     }
     case "item": {
       const known = S.items.get(signal.key)
-      const turn = known?.turn ?? (signal.item._tag === "userMessage" ? heldIn : turnOf)(S, signal.turn)
+      // What runs in the background is told under the turn that began it, which is over.
+      const turn = known?.background === true
+        ? known.turn
+        : known?.turn ?? (signal.item._tag === "userMessage" ? heldIn : turnOf)(S, signal.turn)
       if (turn === "settled") {
         if (signal.item._tag !== "userMessage" && signal.status === undefined) late(S, signal.turn, "work on an item")
         return
