@@ -75,7 +75,7 @@ describe("recorded messages", () => {
     for (const command of commands) assert.notInclude(command.command, "-lc")
   })
 
-  it("trap 3: every request is told, with what it would do, and closed when it is resolved", () => {
+  it("codex trap 3: every request is told, with what it would do, and closed when it is resolved", () => {
     const { signals } = replay("02-untrusted-accept")
     const [ask] = only(signals, "requestOpened")
     assert.strictEqual(ask?.key, "#0")
@@ -105,7 +105,7 @@ describe("recorded messages", () => {
     assert.strictEqual(ask("08-mcp-decline")?.facts.tool, "lab.danger")
   })
 
-  it("trap 9: a patch that is cancelled, a turn that is interrupted: items without an end are ended by their turn", () => {
+  it("codex trap 9: a patch that is cancelled, a turn that is interrupted: items without an end are ended by their turn", () => {
     for (const name of ["03-patch-or-ro-cancel", "05-int-text", "05-int-approval"]) {
       const { signals } = replay(name)
       assert.deepStrictEqual(only(signals, "turnEnded")[0]?.verdict, { _tag: "interrupted", by: "provider" })
@@ -128,7 +128,7 @@ describe("recorded messages", () => {
     )
   })
 
-  it("trap 8: a prompt that came while a turn ran belongs to that turn", () => {
+  it("codex trap 8: a prompt that came while a turn ran belongs to that turn", () => {
     const { signals } = replay("05-second-turn")
     const prompts = only(signals, "prompt")
     assert.strictEqual(prompts.length, 2)
@@ -142,7 +142,7 @@ describe("recorded messages", () => {
     ["04-cut-mid", "failed"],
     ["04-stall-mid", "failed"],
     ["04-failed-mid", "failed"]
-  ])("trap 18: %s: what an attempt said that is tried again does not stand", (name, verdict) => {
+  ])("codex trap 18: %s: what an attempt said that is tried again does not stand", (name, verdict) => {
     const { signals } = replay(name)
     const [end] = only(signals, "turnEnded")
     assert.strictEqual(end?.verdict?._tag, verdict)
@@ -186,7 +186,7 @@ describe("recorded messages", () => {
     ["04-stall-mid", "UpstreamFailed", undefined],
     ["09-noenvkey", "AuthRequired", undefined],
     ["09-refused-bounded", "UpstreamFailed", undefined]
-  ])("trap 17: %s fails as %s, the status read first", (name, tag, status) => {
+  ])("codex trap 17: %s fails as %s, the status read first", (name, tag, status) => {
     const { signals } = replay(name)
     const verdict = only(signals, "turnEnded")[0]?.verdict
     const error = verdict?._tag === "failed" ? verdict.error : assert.fail(`it is ${verdict?._tag}`)
@@ -197,7 +197,7 @@ describe("recorded messages", () => {
 })
 
 describe("messages", () => {
-  it("trap 20: an unknown notification, item or word is told and breaks nothing", () => {
+  it("codex trap 20: an unknown notification, item or word is told and breaks nothing", () => {
     const signals = read(
       note("thread/quantum/entangled", { spin: "up" }),
       note("turn/started", { turn: { id: turn, status: "inProgress", newField: 1 } }),
@@ -273,7 +273,7 @@ describe("messages", () => {
     ])
   })
 
-  it("trap 2: ids of requests are kept apart by their kind", () => {
+  it("codex trap 2: ids of requests are kept apart by their kind", () => {
     const ask = (id: number | string): Message => ({
       id,
       method: "item/commandExecution/requestApproval",

@@ -10,7 +10,7 @@ const decisions: ReadonlyArray<Answer> = [
   { _tag: "cancel" }
 ]
 
-describe("trap 1: an answer", () => {
+describe("codex trap 1: an answer", () => {
   it.each([
     ["item/commandExecution/requestApproval", ["accept", "acceptForSession", "decline", "cancel"]],
     ["item/fileChange/requestApproval", ["accept", "acceptForSession", "decline", "cancel"]],

@@ -93,7 +93,7 @@ describe("codex app-server", () => {
     })))
 
   it.live(
-    "trap 19: a death by SIGKILL ends the signals with how it ended; the next server goes on with the thread",
+    "codex trap 19: a death by SIGKILL ends the signals with how it ended; the next server goes on with the thread",
     () =>
       live(Effect.gen(function*() {
         const started = yield* start()
@@ -146,7 +146,7 @@ describe("codex app-server", () => {
       assert.deepStrictEqual(Processes.withText("sleep 271"), [])
     })), 60_000)
 
-  it.live("trap: a home that does not exist is a setting to correct, named with its path", () =>
+  it.live("a home that does not exist is a setting to correct, named with its path", () =>
     live(Effect.gen(function*() {
       const { server } = yield* start({ env: { CODEX_HOME: "/nowhere/at/all" } })
       const error = yield* Effect.flip(Effect.asVoid(server.live))
@@ -154,7 +154,7 @@ describe("codex app-server", () => {
       assert.include(error.message, "/nowhere/at/all")
     })))
 
-  it.live("trap 13: a policy in the user's file that this release refuses is named, not retried", () =>
+  it.live("codex trap 13: a policy in the user's file that this release refuses is named, not retried", () =>
     live(Effect.gen(function*() {
       const model = yield* ScriptedModel.make()
       const sandbox = yield* CodexSandbox.make({ url: model.url })

@@ -100,7 +100,7 @@ layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("a tu
       assertWhole(events)
     }))
 
-  it.effect("trap 8: prompts that wait get turns of their own; one that is steered joins the turn that runs", () =>
+  it.effect("codex trap 8: prompts that wait get turns of their own; one that is steered joins the turn that runs", () =>
     Effect.gen(function*() {
       const model = yield* ScriptedModel.ScriptedModel
       const session = yield* Codex.open()
@@ -119,7 +119,7 @@ layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("a tu
     }))
 
   it.effect(
-    "traps 6 and 7: an interrupt at any moment ends the turn, and ends its command",
+    "codex trap 7: an interrupt at any moment ends the turn, and ends its command",
     () =>
       Effect.gen(function*() {
         const session = yield* Codex.open()
