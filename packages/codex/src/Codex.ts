@@ -129,6 +129,9 @@ const stateDirectory = Effect.gen(function*() {
   return path.isAbsolute(home) ? path.join(home, ".local/state/reins/servers") : false
 })
 
+/** How a call ends whose server dies. */
+const died = new Set(["ConnectionLost", "ProcessExited"])
+
 const isOver = (error: AgentError.AgentError): boolean => /no active turn/i.test(error.message)
 
 /**
@@ -233,15 +236,20 @@ export const make = (
       yield* checkMode(session.mode)
       const { live, server } = yield* serverFor(session)
       yield* server.listen(session.report)
-      const { client, peer } = yield* live
       let choice: Choice = {
         model: session.model,
         effort: session.variant,
         mode: session.mode,
         approval: approvals.modeOf(session.policy)
       }
-      const { how, threadId } = yield* begin(client, session, choice)
-      const { signals, state } = yield* server.attach(threadId)
+      const { client, how, peer, signals, state, threadId } = yield* Effect.gen(function*() {
+        const { client, peer } = yield* live
+        const begun = yield* begin(client, session, choice)
+        return { client, peer, ...begun, ...(yield* server.attach(begun.threadId)) }
+      }).pipe(
+        // The server may have died a moment ago without anybody having seen it: nothing of ours was begun there.
+        Effect.retry({ times: 1, while: ({ reason }) => died.has(reason._tag) })
+      )
       if (session.title !== undefined && how._tag !== "resumed") {
         yield* Effect.ignore(client.nameThread(threadId, session.title))
       }

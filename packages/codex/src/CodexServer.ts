@@ -23,6 +23,7 @@ import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as CodexClient from "./CodexClient.ts"
 import * as normalise from "./internal/normalise.ts"
 import * as safeConfig from "./internal/safeConfig.ts"
@@ -90,6 +91,8 @@ const clientInfo = { name: "reins", title: "Reins", version: "0.1.0" }
 
 /** How long after the end of the conversation the process may still be seen to have ended. */
 const exitLimit = "500 millis"
+/** How long one that has no conversation any more may take to be gone. */
+const deathLimit = "6 seconds"
 
 const variable = (name: string) => Config.String(name).pipe(Effect.orElseSucceed(() => ""))
 
@@ -188,6 +191,11 @@ export const make = Effect.fnUntraced(function*(
     }).pipe(Effect.mapError(ofStart))
     current = started.info
     const over = started.info.peer.lost.pipe(
+      Effect.tap(() =>
+        Effect.sync(() => {
+          if (current === started.info) current = undefined
+        })
+      ),
       Effect.flatMap((lost) =>
         Effect.raceFirst(
           Effect.map(started.exited, (exited) =>
@@ -198,12 +206,7 @@ export const make = Effect.fnUntraced(function*(
           Effect.as(Effect.sleep(exitLimit), lost)
         )
       ),
-      Effect.tap((error) =>
-        Effect.sync(() => {
-          if (current === started.info) current = undefined
-          threads.fail(error)
-        })
-      ),
+      Effect.tap((error) => Effect.sync(() => threads.fail(error))),
       // One that lives on without a conversation is of no use to anybody.
       Effect.andThen(started.stop)
     )
@@ -222,8 +225,22 @@ export const make = Effect.fnUntraced(function*(
     )
   )
 
+  /** A server whose conversation is over has ended, or is being ended: the one after it is waited for. */
+  const live: Effect.Effect<Live, AgentError.AgentError> = Effect.flatMap(
+    supervisor.current,
+    ({ generation, info }) =>
+      info === current
+        ? Effect.succeed(info)
+        : SubscriptionRef.changes(supervisor.status).pipe(
+          Stream.filter((status) => status._tag !== "ready" || status.generation !== generation),
+          Stream.runHead,
+          Effect.timeoutOption(deathLimit),
+          Effect.andThen(Effect.map(supervisor.current, ({ info }) => info))
+        )
+  )
+
   return {
-    live: Effect.map(supervisor.current, ({ info }) => info),
+    live,
     listen: reports.listen,
     attach: (threadId) =>
       Effect.acquireRelease(
