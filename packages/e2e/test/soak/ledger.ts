@@ -5,6 +5,14 @@ import { answerTo } from "./prompts.ts"
 const finals = new Set(["consumed", "withdrawn", "returned", "failed"])
 /** Things that have ended and are remembered, so that one that ends or begins again is seen. */
 const remembered = 2_000
+/** Events that are shown with a problem: what came before it. */
+const shown = 80
+
+/** An event in a line, without what every event has. */
+const line = (event: SessionEvent): string => {
+  const { at, seq, sessionId: _, v: __, ...rest } = event
+  return `${at} ${seq ?? ""} ${JSON.stringify(rest).slice(0, 300)}`
+}
 
 export interface Ledger {
   readonly take: (event: SessionEvent | Lagged) => void
@@ -25,6 +33,7 @@ export const make = (session: string, problem: (kind: "lost" | "doubled" | "law"
   const texts = new Map<string, Array<string>>()
   const laid = new Map<string, string>()
   const outcomes = new Map<string, number>()
+  const recent: Array<string> = []
   let seq = 0
   let turns = 0
   const begin = (what: string) => {
@@ -48,6 +57,8 @@ export const make = (session: string, problem: (kind: "lost" | "doubled" | "law"
         seq = event.to
         return
       }
+      recent.push(line(event))
+      if (recent.length > shown) recent.shift()
       if (event._tag === "ItemDelta") {
         const before = laid.get(event.itemId) ?? ""
         if (event.offset > before.length) problem("lost", `${session}: text of ${event.itemId} is missing`)
@@ -99,7 +110,12 @@ export const make = (session: string, problem: (kind: "lost" | "doubled" | "law"
             const name = names.get(promptId)
             names.delete(promptId)
             if (event.outcome._tag === "completed" && name !== undefined && !said.includes(answerTo(name))) {
-              problem("lost", `${session}: ${name} is completed without its whole answer: ${JSON.stringify(said)}`)
+              problem(
+                "lost",
+                `${session}: ${name} is completed without its whole answer: ${JSON.stringify(said)}, after\n  ${
+                  recent.join("\n  ")
+                }`
+              )
             }
           }
           consumed.delete(event.turnId)
