@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { SnapshotRequest } from "@reins/core/Signal"
-import { Effect, Fiber, Option } from "effect"
-import { TestClock } from "effect/testing"
+import { Effect, Option } from "effect"
 import * as recent from "../src/internal/recent.ts"
 import type * as OpenCodeClient from "../src/OpenCodeClient.ts"
 import type * as Wire from "../src/OpenCodeSchema.ts"
@@ -73,37 +72,5 @@ describe("the newest messages", () => {
       const { given, read } = serverOf(9_000)
       const { messages, whole } = yield* read({ after: ["msg_gone"] })
       assert.deepStrictEqual([messages.length, whole, given.looks], [2_000, false, 0])
-    }))
-
-  it.effect("are read again when the last one says that it is over and has no word yet, and not for ever", () =>
-    Effect.gen(function*() {
-      const page = (text: string): OpenCodeClient.MessagePage => ({
-        messages: [{
-          info: {
-            id: "msg_1",
-            sessionID: "ses_a",
-            role: "assistant",
-            finish: "stop",
-            time: { created: 1, completed: 2 }
-          },
-          parts: [{ id: "prt_1", sessionID: "ses_a", messageID: "msg_1", type: "text", text }]
-        }]
-      })
-      const reading = (texts: ReadonlyArray<string>) => {
-        let reads = 0
-        const client = {
-          message: () => Effect.succeedNone,
-          messagePage: () => Effect.sync(() => page(texts[Math.min(reads++, texts.length - 1)] ?? ""))
-        }
-        return Effect.gen(function*() {
-          const fiber = yield* Effect.forkChild(recent.read(client, "ses_a", { prompts: [], turns: [] }))
-          yield* TestClock.adjust("1 second")
-          return { ...(yield* Fiber.join(fiber)), reads }
-        })
-      }
-      const late = yield* reading(["", "the answer"])
-      assert.deepStrictEqual([late.reads, late.messages], [2, page("the answer").messages])
-      assert.strictEqual((yield* reading([""])).reads, 3)
-      assert.strictEqual((yield* reading(["at once"])).reads, 1)
     }))
 })

@@ -6,7 +6,6 @@ import type * as AgentError from "@reins/core/AgentError"
 import type { SnapshotRequest } from "@reins/core/Signal"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import type * as OpenCodeClient from "../OpenCodeClient.ts"
 import type * as Wire from "../OpenCodeSchema.ts"
 
@@ -24,35 +23,12 @@ export interface Recent {
   readonly whole: boolean
 }
 
-/** How often, and after which wait, a message is read again that says that it is over and has no word yet. */
-const wordless = { times: 2, wait: "50 millis" } as const
-
-/** The server reads messages and their parts apart: one that has just ended may come with parts from before its end. */
-const isWordless = (message: Wire.MessageWithParts | undefined): boolean =>
-  message !== undefined && message.info.role === "assistant" && message.info.finish === "stop" &&
-  message.info.error === undefined &&
-  !message.parts.some((part) =>
-    Predicate.isObject(part) && "type" in part && part.type === "text" && "text" in part && part.text !== ""
-  )
-
-const newest = Effect.fnUntraced(function*(
-  client: Pick<OpenCodeClient.OpenCodeClient, "messagePage">,
-  sessionID: string
-): Effect.fn.Return<OpenCodeClient.MessagePage, AgentError.AgentError> {
-  let page = yield* client.messagePage(sessionID, { limit: chunk })
-  for (let times = 0; times < wordless.times && isWordless(page.messages.at(-1)); times++) {
-    yield* Effect.sleep(wordless.wait)
-    page = yield* client.messagePage(sessionID, { limit: chunk })
-  }
-  return page
-})
-
 export const read = Effect.fnUntraced(function*(
   client: Pick<OpenCodeClient.OpenCodeClient, "message" | "messagePage">,
   sessionID: string,
   { after, prompts, turns }: SnapshotRequest
 ): Effect.fn.Return<Recent, AgentError.AgentError> {
-  let { messages, next } = yield* newest(client, sessionID)
+  let { messages, next } = yield* client.messagePage(sessionID, { limit: chunk })
   const seen = new Set<string>()
   const note = (page: ReadonlyArray<Wire.MessageWithParts>) => {
     for (const { info } of page) seen.add(info.id)
