@@ -1,4 +1,4 @@
-/** Each of the twenty traps of OpenCode's server has a test of its name, and docs/opencode.md lists it. */
+/** Each trap of an agent that its page lists has a test of its name, and the other way round. */
 import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
 import { root, textOf } from "./fixtures/docs/blocks.ts"
@@ -29,6 +29,25 @@ const named = (file: string): ReadonlyArray<Trap> =>
   )
 
 const ordered = (traps: ReadonlyArray<Trap>) => traps.toSorted((a, b) => a.number - b.number)
+
+describe("the traps of Codex", () => {
+  it("that its page lists are those that have a test, in the file that it names", () => {
+    const rows = textOf("docs/codex.md").split("\n").flatMap((line) => {
+      const [, number, file] = /^\| (\d+)\s+\|.*\]\(\.\.\/([^)]+)\)/.exec(line) ?? []
+      return number === undefined || file === undefined ? [] : [`${number} ${file}`]
+    })
+    const found = new Set(tests.flatMap((file) =>
+      Array.from(
+        readFileSync(`${root}${file}`, "utf8").matchAll(/"codex trap (\d+): /g),
+        ([, number]) => `${number} ${file}`
+      )
+    ))
+    assert.isAbove(rows.length, 0)
+    for (const row of rows) assert.isTrue(found.has(row), row)
+    const listed = new Set(rows.map((row) => row.split(" ")[0]))
+    for (const one of found) assert.isTrue(listed.has(one.split(" ")[0]), one)
+  })
+})
 
 describe("the traps of OpenCode", () => {
   it("are twenty, each with a test that is there", () => {
