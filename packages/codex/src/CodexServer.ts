@@ -27,6 +27,7 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as CodexClient from "./CodexClient.ts"
 import * as normalise from "./internal/normalise.ts"
 import * as safeConfig from "./internal/safeConfig.ts"
+import { remember } from "./internal/state.ts"
 import * as threadsOf from "./internal/threads.ts"
 
 /**
@@ -91,6 +92,8 @@ const clientInfo = { name: "reins", title: "Reins", version: "0.1.0" }
 
 /** How long after the end of the conversation the process may still be seen to have ended. */
 const exitLimit = "500 millis"
+/** Threads whose open requests are remembered. */
+const maxLeft = 256
 /** How long one that has no conversation any more may take to be gone. */
 const deathLimit = "6 seconds"
 
@@ -128,6 +131,8 @@ export const make = Effect.fnUntraced(function*(
   const configFile = `${home === "" ? `${userHome}/.codex` : home}/config.toml`
 
   let current: Live | undefined
+  /** What the agent still waits for in threads that nobody listens to now. */
+  const left = new Map<string, normalise.ThreadState["asks"]>()
   const threads = threadsOf.make({
     onOverflow: () =>
       AgentError.make(
@@ -194,6 +199,8 @@ export const make = Effect.fnUntraced(function*(
       Effect.tap(() =>
         Effect.sync(() => {
           if (current === started.info) current = undefined
+          // Whoever dies waits for nothing.
+          left.clear()
         })
       ),
       Effect.flatMap((lost) =>
@@ -251,7 +258,8 @@ export const make = Effect.fnUntraced(function*(
             )
           }
           const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(threadsOf.queueLimit)
-          const thread: threadsOf.Thread = { state: normalise.make(threadId), queue }
+          const thread: threadsOf.Thread = { state: normalise.make(threadId, left.get(threadId)), queue }
+          left.delete(threadId)
           threads.add(thread)
           return thread
         }),
@@ -259,6 +267,8 @@ export const make = Effect.fnUntraced(function*(
           Effect.sync(() => {
             threads.remove(thread)
             Queue.endUnsafe(thread.queue)
+            const { asks } = thread.state
+            if (current !== undefined && asks.size > 0) remember(left, threadId, asks, maxLeft)
           })
       ).pipe(Effect.map((thread) => ({
         state: thread.state,

@@ -118,6 +118,36 @@ describe("codex app-server", () => {
     60_000
   )
 
+  it.live("keeps what it asked for a session that listens again, and takes its answer", () =>
+    live(Effect.gen(function*() {
+      const { sandbox, server } = yield* start()
+      const { client, peer } = yield* server.live
+      const { thread } = yield* client.startThread({
+        cwd: sandbox.cwd,
+        approvalPolicy: "untrusted",
+        sandbox: "workspace-write"
+      })
+      const script = [
+        { do: "tools", tools: [{ name: "exec_command", args: { cmd: "touch asked.txt" } }] },
+        { do: "text", text: "done" }
+      ] as const
+      yield* Effect.scoped(Effect.gen(function*() {
+        const first = yield* server.attach(thread.id)
+        yield* client.startTurn(thread.id, text(ScriptedModel.prompt("go", script as never)), "k", {})
+        yield* first.signals.pipe(Stream.takeUntil(({ _tag }) => _tag === "requestOpened"), Stream.runDrain)
+      }))
+      const again = yield* server.attach(thread.id)
+      const [ask] = again.state.asks.values()
+      assert.strictEqual(ask?.signal.facts.command, "touch asked.txt")
+      assert.isTrue(yield* peer.answer(ask?.id ?? -1, { decision: "accept" }))
+      const signals = yield* again.signals.pipe(
+        Stream.takeUntil(({ _tag }) => _tag === "turnEnded"),
+        Stream.runCollect
+      )
+      assert.strictEqual(verdict([...signals]), "completed")
+      assert.isTrue([...signals].some(({ _tag }) => _tag === "requestClosed"))
+    })))
+
   it.live("ends by the end of its input, and its running command with it", () =>
     live(Effect.gen(function*() {
       const scope = Scope.makeUnsafe()

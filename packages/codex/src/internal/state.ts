@@ -42,14 +42,15 @@ export interface ThreadState {
 /** Bounds of what is remembered. */
 export const limits = { items: 4_096, ended: 256, children: 256 }
 
-export const make = (threadId: string): ThreadState => ({
+/** `asks`: requests that the connection before this one has left open. */
+export const make = (threadId: string, asks: ReadonlyMap<string, AskRecord> = new Map()): ThreadState => ({
   threadId,
   turn: undefined,
   ended: new Set(),
   items: new Map(),
   attempt: [],
   retries: 0,
-  asks: new Map(),
+  asks: new Map(asks),
   children: new Map()
 })
 
