@@ -6,10 +6,18 @@
 import * as AgentError from "@reins/core/AgentError"
 import * as Capabilities from "@reins/core/Capabilities"
 import type { Mode } from "@reins/core/Catalogue"
-import type { Connection, ConnectOptions, Model, Place, Provider, Submission } from "@reins/core/Provider"
+import type { Conversation } from "@reins/core/Conversation"
+import type {
+  Connection,
+  ConnectOptions,
+  Model,
+  Place,
+  Provider,
+  Submission,
+  TurnReference
+} from "@reins/core/Provider"
 import type { Opened } from "@reins/core/SessionEvent"
 import * as ProcessLease from "@reins/transport/ProcessLease"
-import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -18,6 +26,7 @@ import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as RcMap from "effect/RcMap"
 import * as CodexBinary from "./CodexBinary.ts"
 import type { CodexClient, TurnSettings } from "./CodexClient.ts"
+import type * as Wire from "./CodexSchema.ts"
 import * as CodexServer from "./CodexServer.ts"
 import * as approvals from "./internal/approvals.ts"
 import * as cursors from "./internal/cursor.ts"
@@ -118,16 +127,16 @@ const checkMode = (mode: string | undefined): Effect.Effect<void, AgentError.Age
     ? Effect.void
     : Effect.fail(refuse("mode", `Codex has the modes ${modes.map(({ id }) => id).join(" and ")}; "${mode}" is none.`))
 
-const variable = (name: string) => Config.String(name).pipe(Effect.orElseSucceed(() => ""))
-
-/** Where the state of programs lies, by the XDG rules; nothing where the environment says nothing. */
-const stateDirectory = Effect.gen(function*() {
-  const path = yield* Path.Path
-  const given = yield* variable("XDG_STATE_HOME")
-  const home = yield* variable("HOME")
-  if (path.isAbsolute(given)) return path.join(given, "reins", "servers")
-  return path.isAbsolute(home) ? path.join(home, ".local/state/reins/servers") : false
-})
+const conversationOf = (thread: Wire.Thread): Conversation => {
+  const title = thread.name ?? thread.preview ?? ""
+  return {
+    cursor: cursors.make(thread.id),
+    ...(thread.cwd === undefined ? undefined : { cwd: thread.cwd }),
+    ...(title === "" ? undefined : { title }),
+    // Seconds on the wire.
+    ...(thread.updatedAt === undefined ? undefined : { updatedAt: thread.updatedAt * 1_000 })
+  }
+}
 
 /** How a call ends whose server dies. */
 const died = new Set(["ConnectionLost", "ProcessExited"])
@@ -150,7 +159,7 @@ export const make = (
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
 
-    const state = options.leases ?? (yield* stateDirectory)
+    const state = options.leases ?? (yield* ProcessLease.defaultDirectory)
     const leases = state === false ? undefined : yield* ProcessLease.make({ directory: state })
     if (leases !== undefined) yield* Effect.forkScoped(leases.sweep)
 
@@ -281,8 +290,7 @@ export const make = (
       )
 
       const submit = Effect.fnUntraced(function*({ attempt, input, key }: Submission) {
-        const wrong = parts.problem(input)
-        if (wrong !== undefined) return yield* wrong
+        yield* parts.check(input)
         if (attempt > 1) {
           // The agent does not know a prompt again by its key: whether it has it, its record says.
           const { turns } = yield* record.page(client, threadId, { limit: pageSize })
@@ -292,14 +300,14 @@ export const make = (
       })
 
       const turnOf = Effect.fnUntraced(
-        function*(reference: { readonly id: string; readonly keys: ReadonlyArray<string> }) {
+        function*(reference: TurnReference) {
           let cursor: string | undefined
           do {
             const read: record.Page = yield* record.page(client, threadId, {
               limit: pageSize,
               ...(cursor === undefined ? undefined : { cursor })
             })
-            const found = read.turns.find((turn) => record.isOf(reference as Parameters<typeof record.isOf>[0], turn))
+            const found = read.turns.find((turn) => record.isOf(reference, turn))
             if (found !== undefined) return found.id
             cursor = read.older
           } while (cursor !== undefined)
@@ -348,10 +356,7 @@ export const make = (
           }
         }),
         history: (request) => record.history(client, threadId, request, state.turn !== undefined),
-        accepts: (input) => {
-          const wrong = parts.problem(input)
-          return wrong === undefined ? Effect.void : Effect.fail(wrong)
-        },
+        accepts: parts.check,
         fork: Effect.fnUntraced(function*({ before, through }) {
           const { thread } = yield* client.forkThread(threadId, {
             cwd: session.cwd,
@@ -375,6 +380,7 @@ export const make = (
         here,
         ({ client, version }) => Effect.map(client.account, (account) => ({ account, version }))
       )
+      const missing = account.requiresOpenaiAuth && (account.account === null || account.account === undefined)
       const order = version.localeCompare(testedVersion, undefined, { numeric: true })
       return {
         installed: true,
@@ -382,10 +388,8 @@ export const make = (
         version,
         support: order === 0 ? "tested" as const : order < 0 ? "older" as const : "newer" as const,
         protocol: "app-server",
-        auth: account.requiresOpenaiAuth && (account.account === null || account.account === undefined)
-          ? "missing" as const
-          : "ok" as const,
-        ...(account.requiresOpenaiAuth && (account.account === null || account.account === undefined)
+        auth: missing ? "missing" as const : "ok" as const,
+        ...(missing
           ? { advice: "Sign in with \"codex login\"." }
           : order === 0
           ? undefined
@@ -434,14 +438,7 @@ export const make = (
               ...(after === undefined ? undefined : { cursor: after })
             }),
             ({ data, nextCursor }) => ({
-              conversations: data.map((thread) => ({
-                cursor: cursors.make(thread.id),
-                ...(thread.cwd === undefined ? undefined : { cwd: thread.cwd }),
-                ...((thread.name ?? thread.preview ?? "") === ""
-                  ? undefined
-                  : { title: thread.name ?? thread.preview ?? "" }),
-                ...(thread.updatedAt === undefined ? undefined : { updatedAt: thread.updatedAt * 1_000 })
-              })),
+              conversations: data.map(conversationOf),
               ...(nextCursor === undefined || nextCursor === null ? undefined : { after: nextCursor })
             })
           )),
@@ -450,14 +447,7 @@ export const make = (
           cursors.decode(cursor),
           ({ threadId }) =>
             beside({ cwd: cwd ?? process.cwd() }, ({ client }) =>
-              Effect.map(client.readThread(threadId), ({ thread }) => ({
-                cursor: cursors.make(thread.id),
-                ...(thread.cwd === undefined ? undefined : { cwd: thread.cwd }),
-                ...((thread.name ?? thread.preview ?? "") === ""
-                  ? undefined
-                  : { title: thread.name ?? thread.preview ?? "" }),
-                ...(thread.updatedAt === undefined ? undefined : { updatedAt: thread.updatedAt * 1_000 })
-              })))
+              Effect.map(client.readThread(threadId), ({ thread }) => conversationOf(thread)))
         ),
       removeConversation: ({ cursor, cwd }) =>
         Effect.flatMap(

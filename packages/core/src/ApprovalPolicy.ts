@@ -307,6 +307,15 @@ export const presets: {
   readonly declineAll: ApprovalPolicy
 } = { askAlways, acceptReads, acceptEdits, fullAccess, declineAll }
 
+/**
+ * Whether a policy accepts whatever it may answer: an agent then need not ask at all.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const acceptsAll = (policy: ApprovalPolicy): boolean =>
+  policy.rules.length === 0 && policy.otherwise._tag === "accept"
+
 const isAcceptance = (verdict: Verdict): boolean => verdict._tag === "accept" || verdict._tag === "acceptForSession"
 
 const ruleName = (rule: Rule, index: number): string => rule.name ?? `rules[${index}]`

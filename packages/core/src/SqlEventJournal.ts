@@ -23,12 +23,12 @@ const chunk = 100
 const trimEvery = 256
 /** All sessions are looked at once per this many events. */
 const trimAllEvery = 4_096
+/** What is over the limit leaves down to this part of it, so that not every look finds something. */
+const trimTo = 0.9
+
 /** A statement waits for its answer, not for that of the one before it: a thread or a server has more to do meanwhile. */
 const together = (statements: ReadonlyArray<Effect.Effect<unknown, SqlError>>): Effect.Effect<void, SqlError> =>
   Effect.all(statements, { concurrency: "unbounded", discard: true })
-
-/** What is over the limit leaves down to this part of it, so that not every look finds something. */
-const trimTo = 0.9
 
 interface Known {
   first: number
@@ -46,8 +46,8 @@ interface JournalRow {
 /**
  * A journal over the `SqlClient` at hand; tables are made if they are missing. `path` names the database in errors.
  *
- * A batch is written whole or not at all, together with batches of other sessions that wait at the time. What has to leave by the retention leaves with a later batch: for a moment a session may
- * hold a tenth more.
+ * A batch is written whole or not at all, together with batches of other sessions that wait at the time. What has to
+ * leave by the retention leaves with a later batch: for a moment a session may hold a tenth more.
  *
  * @category constructors
  * @since 0.1.0

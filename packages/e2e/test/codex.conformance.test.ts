@@ -11,8 +11,8 @@ import * as Conformance from "@reins/testing/Conformance"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import { Effect, Layer } from "effect"
 import * as Context from "effect/Context"
+import { scripted } from "./fixtures/conformanceAgent.ts"
 import * as Processes from "./fixtures/processes.ts"
-import { prompt, text } from "./fixtures/script.ts"
 
 /** What all clauses share: one server and one model. */
 class Shared extends Context.Service<Shared, { readonly root: string; readonly cwd: string }>()(
@@ -37,13 +37,7 @@ const subject = Effect.gen(function*() {
   const found: Conformance.Subject = {
     capabilities: instance.capabilities,
     open: sessions.openScoped({ provider: "codex", cwd, title: "conformance" }),
-    agent: {
-      say: (pieces) => prompt("say", { do: "text", text: pieces.join(""), chunkSize: 6, delayMs: 3 }),
-      hold: (words) => prompt("hold", { do: "text", text: words + " and on".repeat(2_000), chunkSize: 8, delayMs: 20 }),
-      ask: (words) =>
-        prompt("ask", { do: "tools", tools: [{ name: "exec_command", args: { cmd: "echo asked" } }] }, text(words)),
-      fail: () => prompt("fail", { do: "status", code: 400, message: "the model broke" })
-    },
+    agent: scripted({ do: "tools", tools: [{ name: "exec_command", args: { cmd: "echo asked" } }] }),
     wire: {
       kill: Effect.sync(() => {
         for (const pid of Processes.withEnvironment(`CODEX_HOME=${root}/codex-home`)) {

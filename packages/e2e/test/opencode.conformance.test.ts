@@ -13,7 +13,8 @@ import * as OpenCode from "@reins/opencode/OpenCode"
 import * as OpenCodeSandbox from "@reins/testing/OpenCodeSandbox"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import * as Context from "effect/Context"
-import { bash, prompt, text } from "./fixtures/script.ts"
+import { scripted } from "./fixtures/conformanceAgent.ts"
+import { bash } from "./fixtures/script.ts"
 import { servers } from "./soak/faults.ts"
 import * as Wire from "./fixtures/wire.ts"
 
@@ -43,13 +44,6 @@ const HostLive = Layer.unwrap(Effect.gen(function*() {
   )
 })).pipe(Layer.provideMerge(ScriptedModel.layer({ titles: false })), Layer.provideMerge(NodeServices.layer))
 
-const joined = (pieces: ReadonlyArray<string>): ScriptedModel.Step => ({
-  do: "text",
-  text: pieces.join(""),
-  chunkSize: 6,
-  delayMs: 3
-})
-
 const subject = Effect.gen(function*() {
   const sessions = yield* Sessions.Sessions
   const { cwd, proxy, root } = yield* Shared
@@ -57,12 +51,7 @@ const subject = Effect.gen(function*() {
   const found: Conformance.Subject = {
     capabilities: instance.capabilities,
     open: sessions.openScoped({ provider: "opencode", cwd, title: "conformance" }),
-    agent: {
-      say: (pieces) => prompt("say", joined(pieces)),
-      hold: (words) => prompt("hold", { do: "text", text: words + " and on".repeat(2_000), chunkSize: 8, delayMs: 20 }),
-      ask: (words) => prompt("ask", bash("echo asked"), text(words)),
-      fail: () => prompt("fail", { do: "status", code: 400, message: "the model broke" })
-    },
+    agent: scripted(bash("echo asked")),
     wire: {
       cut: proxy.cut(),
       end: proxy.halfClose(),

@@ -5,14 +5,13 @@
  */
 import * as AgentError from "@reins/core/AgentError"
 import type { Answer } from "@reins/core/AgentRequest"
-import type { ApprovalPolicy } from "@reins/core/ApprovalPolicy"
+import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as Capabilities from "@reins/core/Capabilities"
 import * as McpServer from "@reins/core/McpServer"
 import type { Connection, ConnectOptions, Place, Provider, Submission } from "@reins/core/Provider"
 import type { Opened } from "@reins/core/SessionEvent"
 import type { RequestSignal } from "@reins/core/Signal"
 import * as ProcessLease from "@reins/transport/ProcessLease"
-import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -148,18 +147,6 @@ const declined =
 /** The answer to a question that the user does not want to answer. */
 const unanswered = "The user does not want to answer this. Go on without the answer."
 
-const variable = (name: string) => Config.String(name).pipe(Effect.orElseSucceed(() => ""))
-
-/** Where the state of programs lies, by the XDG rules; nothing where the environment says nothing. */
-const stateDirectory = Effect.gen(function*() {
-  const path = yield* Path.Path
-  const given = yield* variable("XDG_STATE_HOME")
-  const home = yield* variable("HOME")
-  // A relative path does not count.
-  if (path.isAbsolute(given)) return path.join(given, "reins", "servers")
-  return path.isAbsolute(home) ? path.join(home, ".local/state/reins/servers") : false
-})
-
 const checkModel = (model: string | undefined): Effect.Effect<void, AgentError.AgentError> =>
   model === undefined || /^[^/]+\/.+$/.test(model) ? Effect.void : AgentError.fail(
     new AgentError.InvalidRequest({
@@ -196,7 +183,7 @@ export const make = (
       ...(password === undefined ? undefined : { password })
     })
 
-    const state = url === undefined ? options.leases ?? (yield* stateDirectory) : false
+    const state = url === undefined ? options.leases ?? (yield* ProcessLease.defaultDirectory) : false
     const leases = state === false ? undefined : yield* ProcessLease.make({ directory: state })
     // What hosts left behind that were killed, is ended beside the first work of this one.
     if (leases !== undefined) yield* Effect.forkScoped(leases.sweep)
@@ -338,7 +325,7 @@ export const make = (
     const connect = Effect.fnUntraced(function*(session: ConnectOptions) {
       yield* checkModel(session.model)
       // A server of others is asked by the rules of each conversation alone.
-      const asks = url === undefined && !askRules.acceptsAll(session.policy)
+      const asks = url === undefined && !ApprovalPolicy.acceptsAll(session.policy)
       const { client, server } = yield* asks ? asking(session) : prepare(session, false)
       let choice: submitting.Choice = { model: session.model, mode: session.mode, variant: session.variant }
       if (session.mcpServers !== undefined) {
@@ -482,7 +469,7 @@ export const make = (
           if (change.policy !== undefined) {
             const found = yield* client.getSession(sessionID)
             if (Option.isSome(found)) yield* setRules(client, found.value, change.policy, url === undefined)
-            mustAsk = !askRules.acceptsAll(change.policy)
+            mustAsk = !ApprovalPolicy.acceptsAll(change.policy)
           }
         }),
         history: (request) => history.read(client, { id: sessionID, directory }, request),
@@ -561,10 +548,10 @@ export const make = (
 const setRules = (
   client: OpenCodeServer.Live["client"],
   session: Wire.Session,
-  policy: ApprovalPolicy,
+  policy: ApprovalPolicy.ApprovalPolicy,
   owned: boolean
 ): Effect.Effect<void, AgentError.AgentError> => {
-  const permission = owned && !askRules.acceptsAll(policy)
+  const permission = owned && !ApprovalPolicy.acceptsAll(policy)
     ? askRules.askedAgain(session.permission)
     : owned
     ? []

@@ -7,6 +7,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
 import type * as Scope from "effect/Scope"
+import * as sandboxRoot from "./internal/sandboxRoot.ts"
 
 /**
  * A model that Codex knows, with the tools `exec_command` and `apply_patch`.
@@ -74,10 +75,7 @@ export const make = Effect.fnUntraced(function*(options: {
 }): Effect.fn.Return<CodexSandbox, PlatformError.PlatformError, FileSystem.FileSystem | Path.Path | Scope.Scope> {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const root = yield* Effect.acquireRelease(
-    Effect.flatMap(fs.makeTempDirectory({ prefix: "reins-codex-" }), fs.realPath),
-    (root) => fs.remove(root, { recursive: true, force: true }).pipe(Effect.retry({ times: 3 }), Effect.ignore)
-  )
+  const root = yield* sandboxRoot.make("reins-codex-")
   const [cwd, home, tmp] = ["project", "codex-home", "tmp"].map((name) => path.join(root, name)) as [
     string,
     string,

@@ -8,6 +8,7 @@ import * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
+import * as sandboxRoot from "./internal/sandboxRoot.ts"
 
 /**
  * The provider's name in the configuration.
@@ -140,12 +141,7 @@ export const make = Effect.fnUntraced(function*(options: {
 > {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  // Created and removed here rather than by the scoped helper: an agent that ends late may still write into it, which
-  // makes a single removal fail.
-  const root = yield* Effect.acquireRelease(
-    Effect.flatMap(fs.makeTempDirectory({ prefix: "reins-opencode-" }), fs.realPath),
-    (root) => fs.remove(root, { recursive: true, force: true }).pipe(Effect.retry({ times: 3 }), Effect.ignore)
-  )
+  const root = yield* sandboxRoot.make("reins-opencode-")
   const cwd = path.join(root, "project")
   for (const name of ["project", "home", "config", "data", "cache", "state", "tmp"]) {
     yield* fs.makeDirectory(path.join(root, name))

@@ -11,6 +11,7 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Reaper from "./Reaper.ts"
@@ -72,6 +73,24 @@ export interface Leases {
  */
 export const variable = "REINS_OWNER"
 
+const environment = (name: string) => Config.String(name).pipe(Effect.orElseSucceed(() => ""))
+
+/**
+ * Where the leases of a user lie, by the XDG rules: `$XDG_STATE_HOME/reins/servers` or `~/.local/state/reins/servers`;
+ * `false` where the environment says nothing.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const defaultDirectory: Effect.Effect<string | false, never, Path.Path> = Effect.gen(function*() {
+  const path = yield* Path.Path
+  const given = yield* environment("XDG_STATE_HOME")
+  const home = yield* environment("HOME")
+  // A relative path does not count.
+  if (path.isAbsolute(given)) return path.join(given, "reins", "servers")
+  return path.isAbsolute(home) ? path.join(home, ".local/state/reins/servers") : false
+})
+
 /** Leases that one sweep looks at. */
 const maxLeases = 1_000
 
@@ -92,7 +111,7 @@ export const make = Effect.fnUntraced(function*(options: {
   const fs = yield* FileSystem.FileSystem
   const { directory } = options
   const mark = crypto.randomUUID()
-  const outer = yield* Config.String(variable).pipe(Effect.orElseSucceed(() => ""))
+  const outer = yield* environment(variable)
   const space = yield* ProcessTree.space
   const startTime = yield* ProcessTree.startTime(process.pid)
 

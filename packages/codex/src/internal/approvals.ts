@@ -1,5 +1,5 @@
 /** How Codex is made to ask about what a policy would not accept outright. */
-import type * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import type { Json } from "effect/Schema"
 
 /** What a thread works under, in the words of `thread/start` and of `turn/start`. */
@@ -26,8 +26,5 @@ const asking: Mode = {
   sandboxPolicy: { type: "workspaceWrite" }
 }
 
-/** Whether a policy accepts whatever is asked. */
-const acceptsAll = (policy: ApprovalPolicy.ApprovalPolicy): boolean =>
-  policy.rules.length === 0 && policy.otherwise._tag === "accept"
-
-export const modeOf = (policy: ApprovalPolicy.ApprovalPolicy): Mode => acceptsAll(policy) ? everything : asking
+export const modeOf = (policy: ApprovalPolicy.ApprovalPolicy): Mode =>
+  ApprovalPolicy.acceptsAll(policy) ? everything : asking

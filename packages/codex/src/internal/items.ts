@@ -23,6 +23,9 @@ export interface Said {
   readonly text: string
 }
 
+/** What a prompt is known by: our key, where it is ours. */
+export const keyOf = (said: Said): string => said.clientId ?? said.key
+
 const decodeAny = Schema.decodeUnknownResult(Wire.AnyItem)
 const decode = {
   userMessage: Schema.decodeUnknownResult(Wire.Items.userMessage),

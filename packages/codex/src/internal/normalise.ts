@@ -168,7 +168,7 @@ const item = (
     // A user message is told twice, when it starts and when it is completed, with the same words.
     if (ended || path.agentPath !== undefined) return
     progressed(state)
-    const key = said.clientId ?? said.key
+    const key = items.keyOf(said)
     out.push({ _tag: "prompt", key, turn, ...(said.clientId === undefined ? { text: said.text } : undefined) })
     startTurn(state, turn, path, out, key)
   }

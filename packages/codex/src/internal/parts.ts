@@ -1,6 +1,7 @@
 /** A prompt in Codex's words. */
 import * as AgentError from "@reins/core/AgentError"
 import type { PromptInput } from "@reins/core/Prompt"
+import * as Effect from "effect/Effect"
 import type { Json } from "effect/Schema"
 
 /** What Codex takes of a prompt, or what it cannot take. */
@@ -20,19 +21,27 @@ export const inputOf = (input: PromptInput): ReadonlyArray<Json> =>
     }
   })
 
-/** Why a prompt cannot be taken, before anything of it is sent. */
-export const problem = (input: PromptInput): AgentError.AgentError | undefined => {
+const unsupported = (part: PromptInput["parts"][number]): string | undefined => {
+  switch (part._tag) {
+    case "Command":
+      return "a slash command in a prompt"
+    case "Mention":
+      return "a subagent that is called by its name"
+    case "File":
+      return part.path === undefined ? "a file without a path in a prompt" : undefined
+    case "Text":
+    case "Image":
+      return undefined
+  }
+}
+
+/** Refuses a prompt that cannot be taken, before anything of it is sent. */
+export const check = (input: PromptInput): Effect.Effect<void, AgentError.AgentError> => {
   for (const part of input.parts) {
-    const operation = part._tag === "Command"
-      ? "a slash command in a prompt"
-      : part._tag === "Mention"
-      ? "a subagent that is called by its name"
-      : part._tag === "File" && part.path === undefined
-      ? "a file without a path in a prompt"
-      : undefined
+    const operation = unsupported(part)
     if (operation !== undefined) {
-      return AgentError.make(new AgentError.Unsupported({ operation, provider: "codex" }), { provider: "codex" })
+      return AgentError.fail(new AgentError.Unsupported({ operation, provider: "codex" }), { provider: "codex" })
     }
   }
-  return undefined
+  return Effect.void
 }

@@ -74,7 +74,7 @@ export const signalsOf = (turn: Wire.Turn, running: boolean): ReadonlyArray<Sign
   for (const item of turn.items ?? []) {
     const said = items.saidOf(item)
     if (said !== undefined) {
-      const key = said.clientId ?? said.key
+      const key = items.keyOf(said)
       out.push({
         _tag: "prompt",
         key,
@@ -116,7 +116,7 @@ export const snapshot = Effect.fnUntraced(function*(
     turns = [...read.turns, ...turns]
     for (const turn of read.turns) {
       found.add(turn.id)
-      for (const { clientId, key } of promptsOf(turn)) found.add(clientId ?? key)
+      for (const said of promptsOf(turn)) found.add(items.keyOf(said))
     }
     cursor = read.older
     // Older ones are of no interest once the last of those that were told is there.
@@ -126,7 +126,7 @@ export const snapshot = Effect.fnUntraced(function*(
     if (cursor === undefined || known) break
   }
 
-  const promptsIn = (turn: Wire.Turn) => promptsOf(turn).map(({ clientId, key }) => clientId ?? key)
+  const promptsIn = (turn: Wire.Turn) => promptsOf(turn).map(items.keyOf)
   const isAsked = (turn: Wire.Turn) =>
     request.turns.includes(turn.id) ||
     promptsIn(turn).some((key) => request.prompts.includes(key) || request.turns.includes(key))
@@ -184,7 +184,11 @@ export const history = (
           verdict: verdict(turn, busy),
           items: signalsOf(turn, running).flatMap((signal) =>
             signal._tag === "item"
-              ? [{ key: signal.key, item: signal.item, ...ended(signal.status, running) }]
+              ? [{
+                key: signal.key,
+                item: signal.item,
+                ...(signal.status === undefined ? undefined : { status: signal.status })
+              }]
               : []
           ),
           // Seconds on the wire.

@@ -51,12 +51,13 @@ export const make = (options: {
   readonly onUnanswerable: (message: Message & { readonly id: number | string }) => void
   readonly onOverflow: () => AgentError
 }): Threads => {
-  const threads = new Set<Thread>()
+  const threads = new Map<string, Thread>()
   let waiting: Array<Message> = []
   const warnings: Array<Message> = []
 
   const remove = (thread: Thread): void => {
-    threads.delete(thread)
+    const id = thread.state.threadId
+    if (threads.get(id) === thread) threads.delete(id)
   }
 
   const give = (thread: Thread, messages: ReadonlyArray<Message>): void => {
@@ -68,13 +69,16 @@ export const make = (options: {
   }
 
   const ownerOf = (id: string): Thread | undefined => {
-    for (const thread of threads) if (normalise.owns(thread.state, id)) return thread
+    const own = threads.get(id)
+    if (own !== undefined) return own
+    // The thread of a subagent is known to the one that began it.
+    for (const thread of threads.values()) if (normalise.owns(thread.state, id)) return thread
     return undefined
   }
 
   return {
     add: (thread) => {
-      threads.add(thread)
+      threads.set(thread.state.threadId, thread)
       const own = waiting.filter(({ params }) => threadOf(params) === thread.state.threadId)
       if (own.length > 0) waiting = waiting.filter((message) => !own.includes(message))
       if (warnings.length + own.length > 0) give(thread, [...warnings, ...own])
@@ -101,7 +105,7 @@ export const make = (options: {
             warnings.push(message)
             if (warnings.length > maxWarnings) warnings.shift()
           }
-          for (const one of [...threads]) give(one, [message])
+          for (const one of [...threads.values()]) give(one, [message])
           continue
         }
         const owner = current !== undefined && normalise.owns(current.state, thread) ? current : ownerOf(thread)
@@ -121,10 +125,10 @@ export const make = (options: {
       flush()
     },
     broadcast: (signal) => {
-      for (const { queue } of threads) Queue.offerUnsafe(queue, signal)
+      for (const { queue } of threads.values()) Queue.offerUnsafe(queue, signal)
     },
     fail: (error) => {
-      const all = [...threads]
+      const all = [...threads.values()]
       threads.clear()
       waiting = []
       for (const { queue } of all) Queue.failCauseUnsafe(queue, Cause.fail(error))

@@ -7,7 +7,7 @@
  * after what the user's files name, and would turn their denials into questions; `GET /agent` tells what was lost that
  * way, and a server that is started again says it once more, behind ours.
  */
-import type * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as Predicate from "effect/Predicate"
 import * as jsonc from "./jsonc.ts"
 
@@ -25,17 +25,12 @@ export interface AskRule {
 const harmless = ["todowrite", "todoread", "question", "plan_enter", "plan_exit"] as const
 
 /**
- * A policy that accepts everything needs no question; the user's own configuration stands as it is.
- */
-export const acceptsAll = (policy: ApprovalPolicy.ApprovalPolicy): boolean =>
-  policy.rules.length === 0 && policy.otherwise._tag === "accept"
-
-/**
  * Rules for a new conversation on a server that is not ours. A child session does not inherit them (measured on 1.18.33),
  * and they win over what the user denies; on our own servers `askConfig` asks instead.
  */
 export const sessionRules = (policy: ApprovalPolicy.ApprovalPolicy): ReadonlyArray<AskRule> =>
-  acceptsAll(policy)
+  // The user's own configuration stands as it is.
+  ApprovalPolicy.acceptsAll(policy)
     ? []
     : [
       { permission: "*", pattern: "*", action: "ask" },
