@@ -132,11 +132,12 @@ export const make = Effect.fnUntraced(function*<Info, R>(
     })
 
   const giveUp = Effect.fnUntraced(function*(error: AgentError.AgentError, retryAt: number) {
+    // Told before those who wait are: they stop listening when they fail.
+    yield* SubscriptionRef.set(status, { _tag: "unavailable", error, retryAt })
     // Only somebody who needs the server starts it again, whatever the mode. Closed first: from the next step on
     // somebody may ask.
     demand.closeUnsafe()
     yield* settle(Exit.fail(error), { _tag: "unavailable", error, retryAt })
-    yield* SubscriptionRef.set(status, { _tag: "unavailable", error, retryAt })
   })
 
   // One life of the server, from start to exit. Its scope is closed, and so all it left behind is gone, before the next.
