@@ -38,6 +38,16 @@ export const offer = <A>(queue: PromptQueue<A>, prompt: A): boolean => {
 }
 
 /**
+ * Puts a prompt before all that wait, whatever the limit is: one that the session itself has to send first.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const offerFirst = <A>(queue: PromptQueue<A>, prompt: A): void => {
+  queue.waiting.unshift(prompt)
+}
+
+/**
  * Takes the prompt that waited longest.
  *
  * @category combinators

@@ -155,7 +155,8 @@ export const SessionEvent = Schema.TaggedUnion({
   HistoryReverted: { ...envelope, beforeTurn: optional(TurnId) },
   SessionClosed: { ...envelope, why: Schema.String },
 
-  PromptChanged: { ...envelope, promptId: PromptId, state: PromptState },
+  /** `continues`: the session itself sends it, because this turn was lost (`onLost: "continue"`). */
+  PromptChanged: { ...envelope, promptId: PromptId, state: PromptState, continues: optional(TurnId) },
 
   TurnStarted: { ...envelope, turnId: TurnId },
   TurnChanged: { ...envelope, turnId: TurnId, state: TurnState },

@@ -65,6 +65,13 @@ export interface OpenOptions {
    * gives them back (`returned`). Only a journal knows of them.
    */
   readonly queued?: "keep" | "return"
+  /**
+   * What follows a turn that is `lost` (its agent or host died, and nothing says that it had finished): `report`, the
+   * default, tells it and no more; `continue` also sends the agent one prompt, before all that wait, that asks it to go on
+   * from what is done. Its `PromptChanged` names the lost turn (`continues`); when its own turn is lost too, no other is
+   * sent. The lost turn itself is never run again.
+   */
+  readonly onLost?: "report" | "continue"
   /** Hears what happens while the session opens (a server that starts slowly), before its events can be read. */
   readonly onProgress?: (event: DurableEvent) => void
 }

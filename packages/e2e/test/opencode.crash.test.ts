@@ -35,6 +35,32 @@ const assertUsable = Effect.fnUntraced(function*(session: Session, cwd: string) 
 layer(Host.layer({ policy: ApprovalPolicy.fullAccess }), { excludeTestServices: true, timeout: "60 seconds" })(
   "kill -9 of the server",
   (it) => {
+    it.effect("mid-text, where the host wants it to go on: the agent is asked once, in the same conversation", () =>
+      Effect.gen(function*() {
+        const model = yield* ScriptedModel.ScriptedModel
+        const session = yield* Host.open({ onLost: "continue" })
+        const turn = yield* session.prompt(prompt("before the crash", gatedText("half of an answer", "crash-2")))
+        yield* model.awaitGate("crash-2")
+        yield* Host.awaitEvent(session, (event) => event._tag === "ItemDelta" && event.text.startsWith("half"))
+        yield* Processes.kill(yield* serverPid(session), "SIGKILL")
+        assert.strictEqual((yield* turn.outcome)._tag, "lost")
+        const events = yield* session.events().pipe(
+          Stream.takeUntil((event) => event._tag === "TurnSettled" && event.outcome._tag !== "lost"),
+          Stream.runCollect
+        )
+        const settled = [...events].filter(Host.isTag("TurnSettled"))
+        assert.deepStrictEqual(settled.map((event) => event.outcome._tag), ["lost", "completed"])
+        const followed = [...events].filter(Host.isTag("PromptChanged")).filter((event) =>
+          event.continues !== undefined
+        )
+        assert.isTrue(followed.every((event) => event.continues === settled[0]?.turnId))
+        const last = followed.at(-1)?.state
+        assert.isTrue(last?._tag === "consumed" && last.turnId === settled[1]?.turnId)
+        const asked = (yield* model.requests).at(-1)
+        assert.include(asked?.text, "go on from there")
+        assert.include(asked?.text, "before the crash")
+      }))
+
     it.effect("mid-text: the turn is lost and said so, its items end, the session goes on in the same conversation", () =>
       Effect.gen(function*() {
         const { cwd } = yield* Host.Place

@@ -218,6 +218,12 @@ export interface OpenOptions {
    * gives them back (`returned`). Only a store with a `file` knows of them.
    */
   readonly queued?: "keep" | "return"
+  /**
+   * What follows a turn that is `lost`: `report`, the default, tells it and no more; `continue` also sends the agent one
+   * prompt, before all that wait, that asks it to go on from what is done. Its `PromptChanged` names the lost turn
+   * (`continues`). The lost turn itself is never run again.
+   */
+  readonly onLost?: "report" | "continue"
   /** Hears what happens while the session opens, before its events can be read. */
   readonly onProgress?: (event: DurableEvent) => void
 }

@@ -69,6 +69,7 @@ export interface SessionOptions {
   readonly patience: number
   /** What becomes of prompts that were queued when the host ended. */
   readonly queued: "keep" | "return"
+  readonly onLost: "report" | "continue"
   readonly realPath?: (path: string) => string | undefined
   readonly onProgress?: (event: DurableEvent) => void
 }
@@ -118,6 +119,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       canSteer: provider.capabilities.steer,
       promptKey: provider.promptKey ?? ((id) => id),
       limits: options.limits,
+      continueLost: options.onLost === "continue",
       ...(options.expiresAfter === undefined ? undefined : { expiresAfter: options.expiresAfter }),
       ...(options.realPath === undefined ? undefined : { realPath: options.realPath })
     }, options.policy)

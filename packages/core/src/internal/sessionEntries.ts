@@ -148,6 +148,7 @@ export const make = Effect.fnUntraced(function*(limits: Limits) {
       attachments,
       patience,
       queued: options.queued ?? "keep",
+      onLost: options.onLost ?? "report",
       limits: engineLimits,
       ...(journal === undefined ? undefined : { journal }),
       onFork: (seed) => fork({ id, options, provider: providerId, cwd }, seed),

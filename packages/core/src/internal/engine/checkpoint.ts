@@ -4,6 +4,7 @@
  */
 import type { Answer, SettledBy } from "../../AgentRequest.ts"
 import type { ErrorInfo } from "../../AgentError.ts"
+import type { TurnId } from "../../Ids.ts"
 import { ItemId, PromptId, RequestId } from "../../Ids.ts"
 import type { Item, ItemContent, ItemStatus } from "../../Item.ts"
 import { streamOf, textOf, withText } from "../../Item.ts"
@@ -29,6 +30,7 @@ interface OpenTurn {
   readonly error?: ErrorInfo
   readonly cancelledBy?: InterruptedBy
   readonly interrupt?: { readonly by: InterruptedBy; readonly error?: ErrorInfo }
+  readonly followsLost?: true
 }
 
 interface OpenPrompt {
@@ -41,6 +43,7 @@ interface OpenPrompt {
   readonly attempts: number
   /** It was sent into the open turn. */
   readonly steered: boolean
+  readonly continues?: TurnId
 }
 
 interface OpenItem {
@@ -115,6 +118,7 @@ const openTurn = (S: EngineState, turn: TurnRecord): OpenTurn => {
     ...(turn.finish === undefined ? undefined : { finish: turn.finish }),
     ...(turn.error === undefined ? undefined : { error: turn.error }),
     ...(turn.cancelledBy === undefined ? undefined : { cancelledBy: turn.cancelledBy }),
+    ...(turn.followsLost ? { followsLost: true } : undefined),
     ...(turn.interrupt === undefined ? undefined : {
       interrupt: {
         by: turn.interrupt.by,
@@ -131,6 +135,7 @@ const openPrompt = (prompt: PromptRecord, order: number): OpenPrompt => ({
   state: prompt.state,
   attempts: prompt.attempts,
   steered: prompt.target !== undefined,
+  ...(prompt.continues === undefined ? undefined : { continues: prompt.continues }),
   ...(prompt.key === undefined ? undefined : { key: prompt.key })
 })
 
@@ -282,6 +287,7 @@ const restoreTurn = (S: EngineState, kept: OpenTurn, now: number): TurnRecord =>
   turn.finish = kept.finish
   turn.error = kept.error
   turn.cancelledBy = kept.cancelledBy
+  turn.followsLost = kept.followsLost === true
   turn.lastLife = now
   turn.probeAt = now + S.options.limits.silence
   turn.evidence.push({ at: now, source: "host", fact: "the host ended while the turn ran, and was started again" })
@@ -311,11 +317,13 @@ const restorePrompt = (
     delivery: kept.delivery,
     state: kept.state,
     key: kept.key,
-    attempts: kept.attempts
+    attempts: kept.attempts,
+    continues: kept.continues
   }
   S.prompts.set(prompt.id, prompt)
   if (prompt.key === undefined) {
-    PromptQueue.offer(S.queue, prompt)
+    if (prompt.continues === undefined) PromptQueue.offer(S.queue, prompt)
+    else PromptQueue.offerFirst(S.queue, prompt)
     return
   }
   S.promptByKey.set(prompt.key, prompt)

@@ -1,6 +1,7 @@
 /** Prompts: each reaches exactly one final receipt, judged by its own evidence. */
 import * as AgentError from "../../AgentError.ts"
 import type { ErrorInfo } from "../../AgentError.ts"
+import { PromptId } from "../../Ids.ts"
 import type { PromptState } from "../../Prompt.ts"
 import type { TurnVerdict } from "../../Signal.ts"
 import * as PromptQueue from "../../PromptQueue.ts"
@@ -23,9 +24,14 @@ const change = (S: EngineState, prompt: PromptRecord, state: PromptState): void 
     promptId: prompt.id,
     state,
     ...("turnId" in state ? { turnId: state.turnId } : undefined),
+    ...(prompt.continues === undefined ? undefined : { continues: prompt.continues }),
     ...(prompt.key === undefined ? undefined : { native: { ids: { prompt: prompt.key } } })
   })
   if (!isFinal(state)) return
+  if (state._tag === "consumed" && prompt.continues !== undefined) {
+    const turn = S.turnByKey.get(prompt.key ?? prompt.id)
+    if (turn !== undefined) turn.followsLost = true
+  }
   prompt.doubtAt = undefined
   prompt.target = undefined
   if (S.inflight === prompt) S.inflight = undefined
@@ -84,6 +90,36 @@ export const accept = (
       error: invalid(S, `The prompt queue is full: ${S.queue.limit} prompts wait already.`)
     })
   }
+}
+
+/** What the agent is told after a turn that was lost. */
+const goOn: PromptRecord["input"] = {
+  parts: [{
+    _tag: "Text",
+    text:
+      "You were cut off while you worked on what was asked last, and what you did then may be incomplete. Look at " +
+      "what is done already, do not do it again, and go on from there."
+  }]
+}
+
+/** A turn was lost: asks the agent once to go on with it, before anything else that waits. */
+export const continueLost = (S: EngineState, turn: TurnRecord): void => {
+  if (S.options.continueLost !== true || turn.followsLost || S.phase !== "open") return
+  const id = PromptId.make(`prm_${turn.id.replace(/^trn_/, "")}0`)
+  if (S.prompts.has(id)) return
+  const prompt: PromptRecord = {
+    ...untouched,
+    id,
+    input: goOn,
+    delivery: "queue",
+    state: { _tag: "queued" },
+    key: undefined,
+    attempts: 0,
+    continues: turn.id
+  }
+  S.prompts.set(id, prompt)
+  emit(S, { _tag: "PromptChanged", promptId: id, state: prompt.state, continues: turn.id })
+  PromptQueue.offerFirst(S.queue, prompt)
 }
 
 /** The turn that a prompt can join now: one that the agent was seen at work on. */

@@ -58,6 +58,8 @@ export interface EngineOptions {
   readonly limits: EngineLimits
   /** Milliseconds until an unanswered request expires; absent: never. */
   readonly expiresAfter?: number
+  /** A turn that is lost is followed by one prompt that asks the agent to go on. */
+  readonly continueLost?: boolean
   readonly realPath?: (path: string) => string | undefined
 }
 
@@ -83,6 +85,8 @@ export interface PromptRecord {
   suspect: ErrorInfo | undefined
   /** For a steered prompt: the turn that it was sent into. */
   target: TurnRecord | undefined
+  /** The lost turn that it asks the agent to go on with; the prompt is ours. */
+  continues: TurnId | undefined
 }
 
 /** Of a prompt that this host has made no call about yet. */
@@ -93,7 +97,8 @@ export const untouched = {
   unknownSince: undefined,
   heldAt: undefined,
   suspect: undefined,
-  target: undefined
+  target: undefined,
+  continues: undefined
 } as const satisfies Partial<PromptRecord>
 
 export interface InterruptRecord {
@@ -142,6 +147,8 @@ export interface TurnRecord {
   probeAt: number
   readonly evidence: Array<Evidence>
   usage: Usage | undefined
+  /** It goes on with a turn that was lost: when it is lost as well, that is told and no more. */
+  followsLost: boolean
 }
 
 export interface ItemRecord {

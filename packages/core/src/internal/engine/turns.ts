@@ -69,7 +69,8 @@ export const make = (S: EngineState, key: string, id: string): TurnRecord => ({
   silentSince: undefined,
   probeAt: S.now + S.options.limits.silence,
   evidence: [],
-  usage: undefined
+  usage: undefined,
+  followsLost: false
 })
 
 /** Another key of the same turn: a prompt that was steered into it. */
@@ -199,6 +200,7 @@ export const settle = (S: EngineState, turn: TurnRecord, outcome: TurnOutcome): 
     ...(turn.usage === undefined ? undefined : { usage: turn.usage })
   })
   prompts.turnEnded(S, turn)
+  if (outcome._tag === "lost") prompts.continueLost(S, turn)
 }
 
 export const settleByEvidence = (S: EngineState, turn: TurnRecord, verdict: TurnVerdict | undefined): void =>
