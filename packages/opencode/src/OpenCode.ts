@@ -239,7 +239,7 @@ export const make = (
       // A stored one that is gone by now must not keep the conversation from being opened: the next prompt says so.
       if (session.cursor === undefined) yield* vouch
       const before = known.get(sessionID)
-      const { lose, signals, state } = yield* server.attach({
+      const { lose, prove, signals, state } = yield* server.attach({
         root: sessionID,
         children,
         // Of a subagent alone: to its parent it is the failure of one tool.
@@ -247,6 +247,8 @@ export const make = (
         mcpServers: Object.keys(session.mcpServers ?? {}),
         ...(before === undefined ? undefined : { after: before })
       })
+      // No rule is added to those that it has: the server tells all who listen that the conversation was updated.
+      yield* prove(client.updateSession(sessionID, { permission: [] }))
       known.delete(sessionID)
       remember(known, sessionID, state, maxKnown)
       // Of all that it knew only the open asks are of use to the next connection.
@@ -295,13 +297,13 @@ export const make = (
           }),
         snapshot: (request) =>
           Effect.all({
-            status: client.sessionStatus(directory),
             recent: recent.read(client, sessionID, request),
             permissions: client.permissions(directory),
             questions: client.questions(directory),
             todos: client.todos(sessionID).pipe(Effect.orElseSucceed(() => undefined))
           }, { concurrency: "unbounded" }).pipe(
             Effect.bind("childMessages", () => childMessages(client, state)),
+            (reading) => statusAround(client.sessionStatus(directory), reading),
             Effect.map(({ recent, ...read }) => snapshot.build(state, { ...read, ...recent, request }))
           ),
         configure: Effect.fnUntraced(function*(change) {
@@ -410,6 +412,20 @@ const setRules = (
     ? Effect.void
     : Effect.asVoid(client.updateSession(session.id, { permission }))
 }
+
+/**
+ * What is read while the conversation is idle says how it ended. A status that is read once may be that of another moment
+ * than the messages: a turn that ended in between would look like one that stopped in the middle.
+ */
+const statusAround = <A>(
+  status: ReturnType<OpenCodeServer.Live["client"]["sessionStatus"]>,
+  reading: Effect.Effect<A, AgentError.AgentError>
+) =>
+  Effect.gen(function*() {
+    const before = yield* status
+    const read = yield* reading
+    return { ...read, status: { ...before, ...(yield* status) } }
+  })
 
 /** The messages of the subagents that run now. */
 const childMessages = (client: OpenCodeServer.Live["client"], state: NormaliserState) =>

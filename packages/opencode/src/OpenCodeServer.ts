@@ -76,6 +76,13 @@ export interface Attach {
 export interface Attached {
   readonly state: normalise.NormaliserState
   readonly signals: Stream.Stream<Signal, AgentError.AgentError>
+  /**
+   * Completes when it is certain that the stream tells what happens from now on. The server says `server.connected`
+   * before it begins to listen to itself (`handlers/global.ts` of 1.18), so that what happens in between is told to nobody:
+   * a session that is read in that moment would miss it. `event` makes the server tell something; it is run unless the
+   * stream has told something already.
+   */
+  readonly prove: (event: Effect.Effect<unknown, AgentError.AgentError>) => Effect.Effect<void, AgentError.AgentError>
   /** Ends the signals with an error, so that the session connects anew. */
   readonly lose: (error: AgentError.AgentError) => Effect.Effect<void>
 }

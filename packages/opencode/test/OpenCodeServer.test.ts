@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { AgentError } from "@reins/core/AgentError"
 import * as Redaction from "@reins/core/Redaction"
 import type { Signal } from "@reins/core/Signal"
-import { Effect, Exit, FileSystem, Layer, Queue, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, FileSystem, Layer, Queue, Scope, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import { fileURLToPath } from "node:url"
@@ -162,6 +162,49 @@ describe("OpenCodeServer", () => {
       assert.strictEqual((yield* server.live).generation, 2)
       yield* attach(server)
       assert.strictEqual((yield* lines).filter((line) => line.startsWith("start")).length, 1)
+    })
+  )
+
+  live(
+    "proves that its stream tells what happens, once for each connection of the stream",
+    Effect.gen(function*() {
+      const { start } = yield* place
+      const server = yield* start()
+      yield* server.live
+      const first = yield* attach(server)
+      // The greeting alone is no proof: the server says it before it listens to itself.
+      const proving = yield* Effect.forkChild(first.prove(Effect.void), { startImmediately: true })
+      yield* order(server, "/say", { payload: { type: "server.connected", properties: {} } })
+      assert.isUndefined(proving.pollUnsafe())
+      yield* order(server, "/say", status("busy"))
+      yield* Fiber.join(proving)
+      const second = yield* attach(server)
+      yield* second.prove(Effect.die("asked again"))
+      yield* order(server, "/cut")
+      yield* Effect.ignore(Stream.runDrain(second.signals))
+      yield* server.live
+      const again = yield* attach(server)
+      let asked = 0
+      const context = yield* Effect.context<HttpClient.HttpClient>()
+      const say = (event: unknown) => Effect.orDie(Effect.provide(order(server, "/say", event), context))
+      yield* again.prove(Effect.suspend(() => {
+        asked++
+        return say(status("idle"))
+      }))
+      assert.strictEqual(asked, 1)
+    })
+  )
+
+  live(
+    "does not wait for a proof longer than the stream lives",
+    Effect.gen(function*() {
+      const { start } = yield* place
+      const server = yield* start()
+      yield* server.live
+      const { prove } = yield* attach(server)
+      const context = yield* Effect.context<HttpClient.HttpClient>()
+      const error = yield* Effect.flip(prove(Effect.orDie(Effect.provide(order(server, "/cut"), context))))
+      assert.strictEqual(error.reason._tag, "ConnectionLost")
     })
   )
 

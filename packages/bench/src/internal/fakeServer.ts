@@ -220,8 +220,18 @@ const route = (request: http.IncomingMessage, body: string): unknown => {
   if (of?.[1] !== undefined) {
     const id = of[1]
     switch (of[2]) {
-      case undefined:
-        return { id, directory: directories.get(id), title: "bench" }
+      case undefined: {
+        const info = { id, directory: directories.get(id), title: "bench" }
+        if (request.method === "PATCH") {
+          const payload = {
+            id: "evt_1fc120cc00033TSQ1XPZjXB57V",
+            type: "session.updated",
+            properties: { sessionID: id, info }
+          }
+          send("global", `data: ${JSON.stringify({ directory: info.directory, payload })}\n\n`)
+        }
+        return info
+      }
       case "message":
         return messages(id)
       case "children":

@@ -4,8 +4,9 @@ import type { Signal } from "@reins/core/Signal"
 import * as EventStream from "@reins/transport/EventStream"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
@@ -18,6 +19,12 @@ import * as routerModule from "./router.ts"
 
 /** What is kept of a frame that could not be read, in characters. */
 const maxMalformed = 1_000
+
+/** How long the first event of a stream is waited for, once something happens that it has to tell. */
+const proofLimit = Duration.seconds(10)
+
+/** All that the stream says of itself before it listens to the server. */
+const isGreeting = (data: string): boolean => data.includes("\"type\":\"server.connected\"")
 
 /** A server that answers now. */
 export interface Reached {
@@ -43,6 +50,8 @@ export const make = Effect.fnUntraced(function*(options: {
   let live: Live | undefined
   let broken: AgentError.AgentError | undefined
   let waiting = Deferred.makeUnsafe<Live, AgentError.AgentError>()
+  /** Completes when this connection of the stream has told of something that happened. */
+  let proof = Deferred.makeUnsafe<void, AgentError.AgentError>()
 
   const router = routerModule.make({
     onOverflow: () => lost("A session could not keep up with its events; it is read again from the agent."),
@@ -61,6 +70,8 @@ export const make = Effect.fnUntraced(function*(options: {
       if (live !== undefined) waiting = Deferred.makeUnsafe()
       live = undefined
       router.fail(error)
+      Deferred.doneUnsafe(proof, Exit.fail(error))
+      proof = Deferred.makeUnsafe()
     })
 
   yield* EventStream.make({
@@ -70,7 +81,10 @@ export const make = Effect.fnUntraced(function*(options: {
     Stream.runForEach((signal) => {
       switch (signal._tag) {
         case "Data":
-          return Effect.sync(() => router.push(options.clean(signal.events)))
+          return Effect.sync(() => {
+            if (!Deferred.isDoneUnsafe(proof) && !signal.events.every(isGreeting)) Deferred.doneUnsafe(proof, Exit.void)
+            router.push(options.clean(signal.events))
+          })
         case "Connected":
           return Effect.matchEffect(reach, {
             onFailure: drop,
@@ -134,16 +148,23 @@ export const make = Effect.fnUntraced(function*(options: {
           }
           router.add(route)
           for (const child of children) router.adopt(route, child)
-          return route
+          return { route, proof }
         }),
-        (route) =>
+        ({ route }) =>
           Effect.sync(() => {
             router.remove(route)
             Queue.endUnsafe(route.queue)
           })
-      ).pipe(Effect.map((route) => ({
+      ).pipe(Effect.map(({ proof, route }) => ({
         state: route.state,
         signals: Stream.fromQueue(route.queue),
+        prove: (event) =>
+          Deferred.isDoneUnsafe(proof) ? Effect.void : Effect.andThen(event, Deferred.await(proof)).pipe(
+            Effect.timeoutOrElse({
+              duration: proofLimit,
+              orElse: () => Effect.fail(lost("The event stream does not tell what happens on the server."))
+            })
+          ),
         lose: (error) =>
           Effect.sync(() => {
             router.remove(route)
