@@ -5,6 +5,8 @@ import type { Session } from "@reins/core/Session"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import { Effect, FileSystem, Schedule, Stream } from "effect"
 import * as Host from "./fixtures/host.ts"
+import * as LateListener from "./fixtures/lateListener.ts"
+import * as Scissors from "./fixtures/scissors.ts"
 import { bash, gatedText, prompt, text, tools } from "./fixtures/script.ts"
 import { conversation, pending, serverOf } from "./fixtures/server.ts"
 import { answers, assertUsable, assertWhole, type Events } from "./fixtures/turns.ts"
@@ -150,6 +152,38 @@ describe("the event stream", () => {
           assertWhole(events)
         }).pipe(Effect.scoped, Effect.provide(Host.layer({ policy: ApprovalPolicy.fullAccess, http })))
       }).pipe(Effect.scoped),
+    60_000
+  )
+
+  it.live(
+    "that connects while a text ends, before the server listens to itself: the text is told",
+    () =>
+      Effect.gen(function*() {
+        const { cut, http: cutting } = Scissors.scissors()
+        const late = LateListener.make()
+        yield* Effect.gen(function*() {
+          const model = yield* ScriptedModel.ScriptedModel
+          const session = yield* Host.open()
+          const turn = yield* session.prompt(prompt("a text", gatedText("the whole of the answer", "late")))
+          yield* model.awaitGate("late")
+          yield* late.begin
+          yield* cut
+          yield* late.read
+          yield* model.open("late")
+          assert.strictEqual((yield* turn.outcome)._tag, "completed")
+          const events = yield* session.events().pipe(
+            Stream.takeUntil((event) => event._tag === "TurnSettled"),
+            Stream.runCollect
+          )
+          assert.deepStrictEqual(answers([...events]), ["the whole of the answer"])
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(Host.layer({
+            policy: ApprovalPolicy.fullAccess,
+            http: (client) => late.http(cutting(client))
+          }))
+        )
+      }),
     60_000
   )
 
