@@ -84,7 +84,13 @@ const program = (orders: Orders, settle: Effect.Effect<void>) =>
     console.log("ready")
     yield* settle
     settling = true
-    yield* Effect.forEach(opened, (session) => session.quiescent, { concurrency: "unbounded" })
+    const restless = Effect.forEach(opened, (session) =>
+      Effect.map(session.current, (view) => {
+        console.error(JSON.stringify({ ...view, items: view.items.length }).slice(0, 5_000))
+      }))
+    yield* Effect.forEach(opened, (session) => session.quiescent, { concurrency: "unbounded" }).pipe(
+      Effect.raceFirst(Effect.andThen(Effect.sleep("100 seconds"), Effect.andThen(restless, Effect.never)))
+    )
     yield* Effect.sleep(200)
     console.log("settled")
   }).pipe(

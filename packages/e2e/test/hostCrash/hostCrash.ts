@@ -6,6 +6,7 @@ import type { PlatformError } from "effect"
 import { Clock, Effect, FileSystem, Layer, Random } from "effect"
 import { fileURLToPath } from "node:url"
 import { spawn } from "node:child_process"
+import { tmpdir } from "node:os"
 import { withEnvironment } from "../fixtures/processes.ts"
 import type { Orders } from "./crashHost.ts"
 import { respond } from "./crashModel.ts"
@@ -153,6 +154,11 @@ export const run = (options: {
       asked.set(name, (asked.get(name) ?? 0) + 1)
     }
     const verdict = judge({ state, cwd: sandbox.cwd, asked })
+    const evidence = `${tmpdir()}/reins-host-crash-${process.pid}`
+    if (verdict.problems.length + problems.length > 0) {
+      yield* fs.copy(sandbox.root, evidence)
+      problems.push(`What the hosts and the agent have written is in ${evidence}.`)
+    }
     return {
       ...verdict,
       problems: [...problems, ...verdict.problems],
