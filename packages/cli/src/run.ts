@@ -10,6 +10,7 @@ import * as BindingStore from "@reins/core/BindingStore"
 import { SessionId } from "@reins/core/Ids"
 import * as Providers from "@reins/core/Providers"
 import * as Sessions from "@reins/core/Sessions"
+import * as Codex from "@reins/codex/Codex"
 import * as OpenCode from "@reins/opencode/OpenCode"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
@@ -60,7 +61,8 @@ export class Ended extends Schema.TaggedError<Ended>()("Ended", { code: Schema.I
 /** Longest prompt that is read from standard input, in characters. */
 const maxPrompt = 4_000_000
 
-const providers = { opencode: OpenCode.make({ searchFrom: [process.cwd(), import.meta.dirname] }) }
+const searchFrom = [process.cwd(), import.meta.dirname]
+const providers = { opencode: OpenCode.make({ searchFrom }), codex: Codex.make({ searchFrom }) }
 
 const flags = {
   prompt: Argument.String("prompt").pipe(
@@ -68,7 +70,7 @@ const flags = {
     Argument.optional
   ),
   provider: Flag.String("provider").pipe(
-    Flag.withDescription("The agent to run: opencode"),
+    Flag.withDescription("The agent to run: opencode or codex (default: opencode, or that of the session)"),
     Flag.withMetavar("NAME"),
     Flag.optional
   ),

@@ -61,6 +61,34 @@ export interface OpenCodeProvider {
 }
 
 /**
+ * How Codex is found and run. Times are milliseconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CodexOptions {
+  /** Absolute path of the native binary. Default: `REINS_CODEX_BIN`, the nearest `node_modules`, `PATH`. */
+  readonly binary?: string
+  /** Environment variables for the servers, besides the inherited ones; `CODEX_HOME` among them. */
+  readonly env?: Readonly<Record<string, string>>
+  /** From spawn to the end of the handshake. Default 60,000. */
+  readonly startTimeout?: number
+  /** How long a server is kept after its last session closed. Default 300,000. */
+  readonly idleTimeToLive?: number
+}
+
+/**
+ * Codex, as `Reins.codex` gives it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CodexProvider {
+  readonly kind: "codex"
+  readonly options: CodexOptions
+}
+
+/**
  * A `Provider` of `@reins/core`, for authors of adapters. It gets the platform of Node and nothing else.
  *
  * @category models
@@ -77,7 +105,7 @@ export interface AdapterProvider {
  * @category models
  * @since 0.1.0
  */
-export type ReinsProvider = OpenCodeProvider | AdapterProvider
+export type ReinsProvider = OpenCodeProvider | CodexProvider | AdapterProvider
 
 /**
  * What is said besides a message: names and values.
@@ -332,6 +360,8 @@ export const Reins: {
   readonly create: (options: ReinsOptions) => Promise<Reins>
   /** OpenCode; its servers are shared by sessions with the same environment. */
   readonly openCode: (options?: OpenCodeOptions) => OpenCodeProvider
+  /** Codex; its servers are shared by sessions with the same environment. */
+  readonly codex: (options?: CodexOptions) => CodexProvider
 } = {
   create: async (options) => {
     const refused = complaint(process.versions.node)
@@ -344,5 +374,6 @@ export const Reins: {
     const host = await import("./internal/host.ts")
     return host.create(options)
   },
-  openCode: (options = {}) => ({ kind: "opencode", options })
+  openCode: (options = {}) => ({ kind: "opencode", options }),
+  codex: (options = {}) => ({ kind: "codex", options })
 }

@@ -2,6 +2,7 @@
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as CoreMcp from "@reins/core/McpServer"
 import type { Provider } from "@reins/core/Provider"
+import * as Codex from "@reins/codex/Codex"
 import * as OpenCode from "@reins/opencode/OpenCode"
 import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
@@ -9,7 +10,16 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import type { Approvals, McpServer } from "../Model.ts"
-import type { Limits, OpenCodeOptions, Place, ReinsProvider, Retention } from "../Reins.ts"
+import type {
+  CodexOptions,
+  CodexProvider,
+  Limits,
+  OpenCodeOptions,
+  OpenCodeProvider,
+  Place,
+  ReinsProvider,
+  Retention
+} from "../Reins.ts"
 import * as errors from "./errors.ts"
 
 /** What a provider may ask for. */
@@ -61,7 +71,7 @@ export const place = ({ mcpServers: servers, ...rest }: Place) => ({
 })
 
 /** Throws when a figure is none. */
-export const figures = (name: string, values: Limits | OpenCodeOptions | Retention): void => {
+export const figures = (name: string, values: Limits | OpenCodeOptions | CodexOptions | Retention): void => {
   for (const [key, value] of Object.entries(values)) {
     if (typeof value === "number" && !(Number.isFinite(value) && value >= 0)) {
       throw errors.invalidConfig(`"${name}.${key}" is a finite number of at least 0; it was ${value}`)
@@ -84,8 +94,13 @@ export const provider = (name: string, given: ReinsProvider): Provider<Platform>
       }
     }
   }
-  if (given.kind !== "opencode") throw errors.invalidConfig(`the provider "${name}" is not one of this library`)
-  figures(`providers.${name}`, given.options)
-  const { password, ...options } = given.options
+  // What has no `make` and a kind of another library was written without types.
+  const ours = given as OpenCodeProvider | CodexProvider
+  if (ours.kind !== "opencode" && ours.kind !== "codex") {
+    throw errors.invalidConfig(`the provider "${name}" is not one of this library`)
+  }
+  figures(`providers.${name}`, ours.options)
+  if (ours.kind === "codex") return Codex.make(ours.options)
+  const { password, ...options } = ours.options
   return OpenCode.make({ ...options, ...(password === undefined ? undefined : { password: Redacted.make(password) }) })
 }
