@@ -1,0 +1,38 @@
+/** A host without Effect over the real Codex. */
+import { NodeServices } from "@effect/platform-node"
+import { assert, it } from "@effect/vitest"
+import * as CodexSandbox from "@reins/testing/CodexSandbox"
+import * as ScriptedModel from "@reins/testing/ScriptedModel"
+import { Effect, Layer } from "effect"
+import { existsSync } from "node:fs"
+import { join } from "node:path"
+import { Reins } from "reins"
+
+const exec = (cmd: string): ScriptedModel.Step => ({ do: "tools", tools: [{ name: "exec_command", args: { cmd } }] })
+
+it.live("prompts Codex, asks and answers", () =>
+  Effect.gen(function*() {
+    const model = yield* ScriptedModel.ScriptedModel
+    const { cwd, env } = yield* CodexSandbox.make({ url: model.url })
+    yield* Effect.promise(async () => {
+      await using reins = await Reins.create({ providers: { codex: Reins.codex({ env }) } })
+      const session = await reins.open({ provider: "codex", cwd, title: "test" })
+      const commands: Array<string | undefined> = []
+      session.onRequest(async (request) => {
+        commands.push(request.facts.command)
+        return { _tag: request.facts.command?.includes("refused") === true ? "decline" : "accept" }
+      })
+      const prompt = await session.prompt(ScriptedModel.prompt("go", [
+        exec("touch allowed.txt"),
+        exec("touch refused.txt"),
+        { do: "text", text: "All of it is done now, as far as I may." }
+      ]))
+      assert.deepStrictEqual(await prompt.outcome, { _tag: "completed", stopReason: "endTurn" })
+      assert.strictEqual(await prompt.text, "All of it is done now, as far as I may.")
+      assert.deepStrictEqual(commands, ["touch allowed.txt", "touch refused.txt"])
+      assert.isTrue(existsSync(join(cwd, "allowed.txt")))
+      assert.isFalse(existsSync(join(cwd, "refused.txt")))
+      const models = await reins.models("codex", { cwd })
+      assert.include(models.map((one) => one.id), CodexSandbox.model)
+    })
+  }).pipe(Effect.scoped, Effect.provide(Layer.merge(ScriptedModel.layer(), NodeServices.layer))), 60_000)
