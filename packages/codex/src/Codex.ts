@@ -57,6 +57,11 @@ export interface Options {
   readonly searchFrom?: ReadonlyArray<string>
   /** From spawn to the end of the handshake. Default 60 seconds. */
   readonly startTimeout?: Duration.Input
+  /**
+   * A server that ends is started again; one that fails more than `max` times within `window` is unavailable for a while,
+   * and is tried again by the next prompt. Default 5 in 60 seconds.
+   */
+  readonly restarts?: { readonly max: number; readonly window: Duration.Input }
   /** How long a server is kept after its last session closed. Default 5 minutes. */
   readonly idleTimeToLive?: Duration.Input
   /**
@@ -185,7 +190,13 @@ export const make = (
         binary: binary.path,
         build: binary.key,
         env: Object.fromEntries(Object.entries(env).toSorted(([a], [b]) => a < b ? -1 : 1)),
-        startTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds"))
+        startTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds")),
+        ...(options.restarts === undefined ? undefined : {
+          restarts: {
+            ...options.restarts,
+            window: Duration.toMillis(Duration.fromInputUnsafe(options.restarts.window))
+          }
+        })
       }
       const name = JSON.stringify(key)
       const server = yield* RcMap.get(servers, name)

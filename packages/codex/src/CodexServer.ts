@@ -41,6 +41,8 @@ export interface Options {
   readonly env: Readonly<Record<string, string>>
   /** From spawn to the end of the handshake. */
   readonly startTimeout: Duration.Input
+  /** Default: that of the supervisor. `window` in milliseconds. */
+  readonly restarts?: { readonly max: number; readonly window: number }
 }
 
 /**
@@ -222,7 +224,12 @@ export const make = Effect.fnUntraced(function*(
     return started
   })
 
-  const supervisor = yield* Supervisor.make({ start: spawn, target, firstStart: "fail" })
+  const supervisor = yield* Supervisor.make({
+    start: spawn,
+    target,
+    firstStart: "fail",
+    intensity: options.restarts
+  })
   yield* reports.follow(supervisor, "json-rpc")
 
   // Registered last, so it runs first: sessions hear of the end before their server goes.

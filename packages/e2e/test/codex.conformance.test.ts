@@ -2,43 +2,69 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import * as Codex from "@reins/codex/Codex"
+import * as CodexBinary from "@reins/codex/CodexBinary"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as BindingStore from "@reins/core/BindingStore"
 import * as Providers from "@reins/core/Providers"
 import * as Sessions from "@reins/core/Sessions"
 import * as CodexSandbox from "@reins/testing/CodexSandbox"
 import * as Conformance from "@reins/testing/Conformance"
+import * as FaultInjector from "@reins/testing/FaultInjector"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
-import { Effect, Layer } from "effect"
+import { Effect, FileSystem, Layer } from "effect"
 import * as Context from "effect/Context"
 import { scripted } from "./fixtures/conformanceAgent.ts"
 import * as Processes from "./fixtures/processes.ts"
 
-/** What all clauses share: one server and one model. */
-class Shared extends Context.Service<Shared, { readonly root: string; readonly cwd: string }>()(
-  "@reins/e2e/codexConformance/Shared"
-) {}
+/** What all clauses share: one server, one model, and what stands between the server and its host. */
+class Shared extends Context.Service<Shared, {
+  readonly root: string
+  readonly cwd: string
+  readonly control: FaultInjector.Control
+}>()("@reins/e2e/codexConformance/Shared") {}
+
+const quote = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
 
 const HostLive = Layer.unwrap(Effect.gen(function*() {
   const model = yield* ScriptedModel.ScriptedModel
   const sandbox = yield* CodexSandbox.make({ url: model.url })
+  const fs = yield* FileSystem.FileSystem
+  const native = yield* CodexBinary.find({ from: [process.cwd()] })
+  const relay = yield* FaultInjector.stdio({ command: native.path })
+  // The adapter is given one program; this one is the relay with the agent behind it.
+  const binary = `${sandbox.root}/codex`
+  yield* fs.writeFileString(binary, `#!/bin/sh\nexec ${[relay.command, ...relay.args].map(quote).join(" ")} "$@"\n`, {
+    mode: 0o755
+  })
+  const codex = Codex.make({
+    binary,
+    env: sandbox.env,
+    leases: `${sandbox.root}/leases`,
+    // Each cut is the end of a server, and there are as many as a turn has frames.
+    restarts: { max: 1_000, window: "1 minute" }
+  })
   return Sessions.layer.pipe(
-    Layer.provideMerge(Providers.layer({ codex: Codex.make({ env: sandbox.env, leases: `${sandbox.root}/leases` }) })),
+    Layer.provideMerge(Providers.layer({ codex })),
     Layer.provide(BindingStore.layerMemory),
     Layer.provide(ApprovalPolicy.layer(ApprovalPolicy.askAlways)),
-    Layer.merge(Layer.succeed(Shared, { root: sandbox.root, cwd: sandbox.cwd }))
+    Layer.merge(Layer.succeed(Shared, { root: sandbox.root, cwd: sandbox.cwd, control: relay.control }))
   )
 })).pipe(Layer.provideMerge(ScriptedModel.layer({ titles: false })), Layer.provideMerge(NodeServices.layer))
 
 const subject = Effect.gen(function*() {
   const sessions = yield* Sessions.Sessions
-  const { cwd, root } = yield* Shared
+  const { control, cwd, root } = yield* Shared
   const instance = yield* Effect.flatMap(Providers.Providers, (providers) => providers.get("codex"))
   const found: Conformance.Subject = {
     capabilities: instance.capabilities,
     open: sessions.openScoped({ provider: "codex", cwd, title: "conformance" }),
     agent: scripted({ do: "tools", tools: [{ name: "exec_command", args: { cmd: "echo asked" } }] }),
     wire: {
+      cut: Effect.orDie(control.cut()),
+      end: Effect.orDie(control.halfClose()),
+      stall: Effect.as(Effect.orDie(control.stall()), Effect.orDie(control.resume())),
+      cutAfter: (n) => Effect.orDie(control.onFrame({ n, do: "cut" })),
+      unknown: Effect.orDie(control.noise(`{"method":"never/heardOf","params":{}}\n`)),
       kill: Effect.sync(() => {
         for (const pid of Processes.withEnvironment(`CODEX_HOME=${root}/codex-home`)) {
           if (Processes.withText("app-server").includes(pid)) process.kill(pid, "SIGKILL")

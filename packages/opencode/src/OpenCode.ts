@@ -60,6 +60,11 @@ export interface Options {
   readonly searchFrom?: ReadonlyArray<string>
   /** From spawn to healthy. Default 60 seconds. */
   readonly startTimeout?: Duration.Input
+  /**
+   * A server that ends is started again; one that fails more than `max` times within `window` is unavailable for a while,
+   * and is tried again by the next prompt. Default 5 in 60 seconds.
+   */
+  readonly restarts?: { readonly max: number; readonly window: Duration.Input }
   /** How long a server is kept after its last session closed. Default 5 minutes. */
   readonly idleTimeToLive?: Duration.Input
   /**

@@ -113,6 +113,8 @@ export interface Options {
   /** Added to the inherited environment. */
   readonly env: Readonly<Record<string, string>>
   readonly startTimeout: Duration.Input
+  /** Default: that of the supervisor. `window` in milliseconds. */
+  readonly restarts?: { readonly max: number; readonly window: number }
   /** Milliseconds that OpenCode waits for its model providers, where the configuration defines them. */
   readonly modelTimeout?: number
   /**
@@ -243,7 +245,12 @@ export const make = Effect.fnUntraced(function*(
     coldStart(dataDirectory).withPermit
   )
 
-  const supervisor = yield* Supervisor.make({ start: spawn, target, firstStart: "fail" })
+  const supervisor = yield* Supervisor.make({
+    start: spawn,
+    target,
+    firstStart: "fail",
+    intensity: options.restarts
+  })
 
   yield* reports.follow(supervisor, "http")
 

@@ -140,7 +140,10 @@ export const snapshot = Effect.fnUntraced(function*(
   )
   const verdicts: Record<string, TurnVerdict> = {}
   for (const turn of told) {
-    const judged = verdict(turn, busy)
+    const stored = verdict(turn, busy)
+    // The end of its input interrupts what runs, and is stored like the wish of a person. Only the engine knows whether
+    // somebody wished it; a turn that it has open and nobody interrupted was cut off.
+    const judged: TurnVerdict = stored._tag === "interrupted" && isAsked(turn) ? { _tag: "unfinished" } : stored
     verdicts[turn.id] = judged
     for (const key of promptsIn(turn)) if (request.turns.includes(key)) verdicts[key] = judged
   }

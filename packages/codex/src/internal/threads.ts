@@ -131,6 +131,8 @@ export const make = (options: {
       const all = [...threads.values()]
       threads.clear()
       waiting = []
+      // The next server says its own.
+      warnings.length = 0
       for (const { queue } of all) Queue.failCauseUnsafe(queue, Cause.fail(error))
     }
   }

@@ -194,6 +194,10 @@ export const apply = (S: EngineState, signal: Signal): void => {
           // A turn that we settled while its prompt was on the way is known by the agent's name from now on.
           const own = S.turn ?? (S.turnByKey.has(signal.turn) ? undefined : S.turnByKey.get(signal.prompt))
           if (own !== undefined) turns.alias(S, own, signal.turn)
+        } else if (!S.turnByKey.has(signal.turn)) {
+          // What a snapshot told of the prompt began its turn already: this is the agent's name of it.
+          const own = S.turnByKey.get(signal.prompt)
+          if (own !== undefined) turns.alias(S, own, signal.turn)
         }
       }
       const turn = turnOf(S, signal.turn)

@@ -78,6 +78,9 @@ const endBefore = (S: EngineState, signal: Signal, snapshot: Snapshot, record: S
   const turn = S.turn
   const key = keyOf(signal)
   if (turn === undefined || key === undefined || S.turnByKey.has(key) || turn.fence > record.fence) return
+  // The agent names the open turn by the prompt that began it.
+  const prompt = signal._tag === "prompt" ? signal.key : signal._tag === "turnStarted" ? signal.prompt : undefined
+  if (prompt !== undefined && S.turnByKey.get(prompt) === turn) return
   // What comes before a prompt of ours that has not shown itself is not after its turn.
   if (turn.key === S.inflight?.key) return
   const verdict = verdictOf(S, turn, snapshot)
