@@ -61,6 +61,52 @@ describe("a connection", () => {
       })
     ))
 
+  it.effect("that was lost before the agent had named the turn of a prompt: the record's name of it makes no second turn", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* Effect.yieldNow
+        const key = hand.submissions[0]?.key ?? ""
+        const verdict = { _tag: "completed", stopReason: "endTurn" } as const
+        hand.snapshot = () =>
+          Effect.succeed({
+            ...Hand.idle,
+            prompts: { [key]: "taken" },
+            turns: { [key]: verdict, "the agent's name": verdict },
+            signals: [
+              { _tag: "prompt", key, turn: "the agent's name" },
+              { _tag: "turnStarted", turn: "the agent's name", prompt: key },
+              {
+                _tag: "item",
+                key: "text",
+                turn: "the agent's name",
+                item: { _tag: "assistantMessage", text: "Hello" },
+                hasText: true,
+                status: "completed"
+              }
+            ]
+          })
+        hand.cut()
+        yield* Effect.yieldNow
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* turn.outcome, verdict)
+        const events = yield* until(session, (event) =>
+          event._tag === "ConnectionChanged" && event.status._tag === "live" && event.seq !== undefined &&
+          event.seq > 8)
+        const turns = [...events].flatMap((event) =>
+          event._tag === "TurnStarted" ? [event.turnId] : []
+        )
+        assert.strictEqual(turns.length, 1)
+        const texts = [...events].flatMap((event) =>
+          event._tag === "ItemCompleted" && event.item._tag === "assistantMessage"
+            ? [[event.turnId, event.item.text]]
+            : []
+        )
+        assert.deepStrictEqual(texts, [[turns[0], "Hello"]])
+      })
+    ))
+
   it.effect("that cannot be had gives the prompt an outcome instead of a wait for ever", () =>
     withHand((hand) =>
       Effect.gen(function*() {
