@@ -1,6 +1,7 @@
 /** What becomes of a session when its connection breaks, its agent falls silent or its host sleeps. */
 import { assert, describe, it } from "@effect/vitest"
 import * as AgentError from "@reins/core/AgentError"
+import type { Snapshot } from "@reins/core/Signal"
 import { Clock, Effect, Fiber, Latch, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { settle } from "./fixtures/bentProvider.ts"
@@ -58,6 +59,84 @@ describe("a connection", () => {
         yield* Effect.yieldNow
         hand.say(...Hand.answer(hand.submissions[1]?.key ?? "", "fine"))
         assert.strictEqual((yield* next.outcome)._tag, "completed")
+      })
+    ))
+
+  it.effect("that is read while a text comes and goes whose message was not heard of: it is read again before the end", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* settle
+        const key = hand.submissions[0]?.key ?? ""
+        hand.say(...Hand.answer(key, "").slice(0, 2))
+        yield* settle
+        const said = {
+          _tag: "item",
+          key: "text",
+          item: { _tag: "assistantMessage", text: "the whole answer" },
+          hasText: true,
+          status: "completed"
+        } as const
+        const answered = yield* Latch.make(false)
+        let reads = 0
+        hand.snapshot = () =>
+          Effect.suspend(() => {
+            // What is read first is what was stored before the text; later reads have all.
+            const first = ++reads === 1
+            const read: Snapshot = {
+              ...Hand.idle,
+              activity: first ? "busy" : "idle",
+              turns: { [key]: first ? { _tag: "running" } : { _tag: "completed", stopReason: "endTurn" } },
+              signals: [{ _tag: "prompt", key, turn: key }, ...(first ? [] : [{ ...said, turn: key }])]
+            }
+            return Effect.as(first ? answered.await : Effect.sleep("100 millis"), read)
+          })
+        hand.cut()
+        yield* settle
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.strictEqual(reads, 1)
+        // Of a message whose head was missed the stream does not say the turn.
+        hand.say(said, { _tag: "turnFinish", turn: key, stopReason: "endTurn" })
+        yield* settle
+        yield* answered.open
+        yield* settle
+        hand.say({ _tag: "turnEnded", fact: "idle" })
+        yield* settle
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual(yield* turn.outcome, { _tag: "completed", stopReason: "endTurn" })
+        const events = yield* until(session, (event) => event._tag === "TurnSettled")
+        const texts = [...events].flatMap((event) =>
+          event._tag === "ItemCompleted" && event.item._tag === "assistantMessage" ? [event.item.text] : []
+        )
+        assert.deepStrictEqual(texts, ["the whole answer"])
+      })
+    ))
+
+  it.effect("whose gap cannot be read, and whose turn is interrupted meanwhile: interrupted, whatever finish was heard", () =>
+    withHand((hand) =>
+      Effect.gen(function*() {
+        const session = yield* open()
+        const turn = yield* session.prompt("hello")
+        yield* settle
+        const key = hand.submissions[0]?.key ?? ""
+        hand.say(...Hand.answer(key, "").slice(0, 2))
+        yield* settle
+        let reads = 0
+        hand.snapshot = () => Effect.suspend(() => reads++ === 0 ? Effect.never : Effect.succeed(Hand.idle))
+        hand.cut()
+        yield* settle
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        hand.say({ _tag: "turnFinish", turn: key, stopReason: "endTurn" })
+        yield* settle
+        yield* session.interrupt
+        yield* TestClock.adjust("6 seconds")
+        // Its text was said in the gap, and nobody has read it.
+        assert.deepStrictEqual(yield* turn.outcome, { _tag: "interrupted", by: "user" })
+        // What the read that hangs is given up for.
+        yield* TestClock.adjust("60 seconds")
       })
     ))
 

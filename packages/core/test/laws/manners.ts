@@ -66,6 +66,8 @@ export const verdict = (turn: SimTurn): TurnVerdict => {
 export class Words {
   readonly manner: Manner
   private readonly keys = new Map<string, string>()
+  /** The answers whose head the host has heard on this connection, or read: what it hears of others names no turn. */
+  private readonly heads = new Set<string>()
 
   constructor(manner: Manner) {
     this.manner = manner
@@ -73,6 +75,24 @@ export class Words {
 
   key(turn: SimTurn): string {
     return this.manner.kind === "codex" ? turn.native : turn.keys[turn.keys.length - 1] ?? turn.native
+  }
+
+  /** The host has a new connection. */
+  connected(): void {
+    this.heads.clear()
+  }
+
+  /** The host has read what the agent stored: it knows the heads in it. */
+  read(snapshot: Snapshot): void {
+    for (const signal of snapshot.signals) if (signal._tag === "item") this.heads.add(signal.turn ?? "")
+  }
+
+  /** The turn of a frame, as far as the host can know it. */
+  private turnOf(item: SimItem): { readonly turn?: string } {
+    const turn = this.itemKey(item)
+    return this.manner.kind === "codex" || item.kind === "userMessage" || item.background || this.heads.has(turn)
+      ? { turn }
+      : {}
   }
 
   itemKey(item: SimItem): string {
@@ -95,7 +115,7 @@ export class Words {
       key: item.key,
       item: hidden || !hasText ? content({ ...item, text: "" }) : body,
       hasText,
-      turn: this.itemKey(item),
+      ...(snapshot ? { turn: this.itemKey(item) } : this.turnOf(item)),
       ...(ended === undefined ? undefined : { status: ended }),
       ...(item.background ? { background: true } : undefined),
       ...(item.path === undefined ? undefined : { agentPath: item.path })
@@ -213,6 +233,7 @@ export class Words {
       },
       stepBegan: (turn, taken) => {
         if (opencode) {
+          this.heads.add(this.key(turn))
           emit({ _tag: "turnProgress", ...of(turn) })
         } else if (taken.length === 0) emit({ _tag: "turnProgress", ...of(turn) })
         else for (const prompt of taken) emit({ _tag: "turnStarted", turn: turn.native, prompt })

@@ -372,6 +372,7 @@ export class World {
     const input = call.reply
     if (input === undefined) return
     this.calls.splice(this.calls.indexOf(call), 1)
+    if (input._tag === "snapshot" && input.result !== undefined) this.words.read(input.result)
     this.dispatch([input])
   }
 
@@ -389,6 +390,7 @@ export class World {
     if (this.connected || this.S.phase === "closed") return
     this.dispatch([{ _tag: "connecting" }])
     this.connected = true
+    this.words.connected()
     this.generation++
     this.dispatch([{ _tag: "connected", generation: this.generation, resync: true }])
   }
@@ -425,6 +427,7 @@ export class World {
     this.heard = this.now
     this.generation = 1
     this.connected = true
+    this.words.connected()
     this.dispatch([
       { _tag: "connecting" },
       { _tag: "opened", how: { _tag: "resumed" } },

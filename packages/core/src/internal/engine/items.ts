@@ -71,6 +71,9 @@ const setText = (S: EngineState, record: ItemRecord, text: string, context: Sign
   const fresh = start(S, record.key, record.content, record.turn, context, record.restarts + 1)
   fresh.declined = record.declined
   fresh.background = record.background
+  if (fresh.background) {
+    emit(S, { _tag: "ItemUpdated", itemId: fresh.id, item: view(fresh), background: true, ...turnField(fresh) }, context)
+  }
   emitDelta(S, fresh, text)
   return fresh
 }

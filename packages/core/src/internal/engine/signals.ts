@@ -153,8 +153,10 @@ export const apply = (S: EngineState, signal: Signal): void => {
         return
       }
       if (turn === undefined && known === undefined && signal.background !== true) {
-        // Work without a turn that we know: the conversation itself is asked whose it is.
+        // Work without a turn that we know: the conversation itself is asked whose it is, and nothing is read to its end
+        // before that.
         S.snapshotWanted = true
+        if (S.reading === undefined) S.passedBy = S.inputNo
         return
       }
       if (turn !== undefined && signal.item._tag !== "userMessage") {

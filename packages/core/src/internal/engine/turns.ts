@@ -158,8 +158,10 @@ const judge = (S: EngineState, turn: TurnRecord, verdict: TurnVerdict | undefine
   if (verdict?._tag === "interrupted") return { _tag: "interrupted", by: by ?? verdict.by }
   if (by !== undefined) {
     // A finish reason seen before the settlement is completion, whoever asked for the interrupt; not one of a prompt
-    // before, where the agent says that the turn failed.
-    return turn.finish !== undefined && turn.error === undefined && verdict?._tag !== "failed"
+    // before, where the agent says that the turn failed, and not one behind a gap that was not read: what the turn said
+    // is not known to be whole.
+    const unread = turn.gap && !S.live && S.reading === undefined
+    return turn.finish !== undefined && turn.error === undefined && verdict?._tag !== "failed" && !unread
       ? { _tag: "completed", stopReason: turn.finish }
       : { _tag: "interrupted", by }
   }
