@@ -2,17 +2,17 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import * as Codex from "@reins/codex/Codex"
-import * as CodexBinary from "@reins/codex/CodexBinary"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as BindingStore from "@reins/core/BindingStore"
 import * as Providers from "@reins/core/Providers"
 import * as Sessions from "@reins/core/Sessions"
 import * as CodexSandbox from "@reins/testing/CodexSandbox"
 import * as Conformance from "@reins/testing/Conformance"
-import * as FaultInjector from "@reins/testing/FaultInjector"
+import type * as FaultInjector from "@reins/testing/FaultInjector"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
-import { Effect, FileSystem, Layer } from "effect"
+import { Effect, Layer } from "effect"
 import * as Context from "effect/Context"
+import * as CodexRelay from "./fixtures/codexRelay.ts"
 import { scripted } from "./fixtures/conformanceAgent.ts"
 import * as Processes from "./fixtures/processes.ts"
 
@@ -26,19 +26,10 @@ class Shared extends Context.Service<Shared, {
 /** Each cut ends a server and starts the next: CI takes every eighth. `REINS_EVERY_CUT=1` takes each. */
 const options = { every: process.env["REINS_EVERY_CUT"] === undefined ? 8 : 1 }
 
-const quote = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
-
 const HostLive = Layer.unwrap(Effect.gen(function*() {
   const model = yield* ScriptedModel.ScriptedModel
   const sandbox = yield* CodexSandbox.make({ url: model.url })
-  const fs = yield* FileSystem.FileSystem
-  const native = yield* CodexBinary.find({ from: [process.cwd()] })
-  const relay = yield* FaultInjector.stdio({ command: native.path })
-  // The adapter is given one program; this one is the relay with the agent behind it.
-  const binary = `${sandbox.root}/codex`
-  yield* fs.writeFileString(binary, `#!/bin/sh\nexec ${[relay.command, ...relay.args].map(quote).join(" ")} "$@"\n`, {
-    mode: 0o755
-  })
+  const { binary, control } = yield* CodexRelay.make(sandbox.root)
   const codex = Codex.make({
     binary,
     env: sandbox.env,
@@ -50,7 +41,7 @@ const HostLive = Layer.unwrap(Effect.gen(function*() {
     Layer.provideMerge(Providers.layer({ codex })),
     Layer.provide(BindingStore.layerMemory),
     Layer.provide(ApprovalPolicy.layer(ApprovalPolicy.askAlways)),
-    Layer.merge(Layer.succeed(Shared, { root: sandbox.root, cwd: sandbox.cwd, control: relay.control }))
+    Layer.merge(Layer.succeed(Shared, { root: sandbox.root, cwd: sandbox.cwd, control }))
   )
 })).pipe(Layer.provideMerge(ScriptedModel.layer({ titles: false })), Layer.provideMerge(NodeServices.layer))
 

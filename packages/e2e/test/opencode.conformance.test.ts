@@ -59,7 +59,8 @@ const subject = Effect.gen(function*() {
       cutAfter: (n) => proxy.onFrame({ match: "/global/event", n, do: "cut" }),
       unknown: proxy.noise("data: {this is no frame\n\n", "/global/event"),
       kill: Effect.sync(() => {
-        for (const pid of servers(root)) process.kill(pid, "SIGKILL")
+        for (const pid of servers({ root, isServer: (command) => command.includes("\0serve\0") }))
+          process.kill(pid, "SIGKILL")
       })
     }
   }

@@ -1,7 +1,7 @@
 /** What happens to the wire and to the server while a soak runs. */
-import type { Proxy } from "@reins/testing/FaultInjector"
 import { Effect, Random } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
+import type { Subject } from "./subjects.ts"
 
 export const kinds = ["cut", "halfClose", "stall", "kill", "stop", "slow"] as const
 export type Kind = typeof kinds[number]
@@ -15,10 +15,10 @@ const read = (path: string): string => {
 }
 
 /** The servers that run in the sandbox now. */
-export const servers = (root: string): ReadonlyArray<number> =>
+export const servers = ({ isServer, root }: Pick<Subject, "isServer" | "root">): ReadonlyArray<number> =>
   readdirSync("/proc").flatMap((name) => {
     const pid = Number(name)
-    if (!Number.isInteger(pid) || !read(`/proc/${name}/cmdline`).includes("\0serve\0")) return []
+    if (!Number.isInteger(pid) || !isServer(read(`/proc/${name}/cmdline`))) return []
     return read(`/proc/${name}/environ`).includes(root) ? [pid] : []
   })
 
@@ -34,29 +34,29 @@ const signal = (pids: ReadonlyArray<number>, name: NodeJS.Signals) =>
   })
 
 /** One fault; returns when the wire is whole again. */
-export const happen = (kind: Kind, options: { readonly proxy: Proxy; readonly root: string }) =>
+export const happen = (kind: Kind, subject: Subject) =>
   Effect.gen(function*() {
-    const { proxy, root } = options
+    const { wire } = subject
     const moment = Effect.flatMap(Random.nextIntBetween(200, 3_000), (ms) => Effect.sleep(ms))
     switch (kind) {
       case "cut":
-        return yield* proxy.cut()
+        return yield* wire.cut
       case "halfClose":
-        return yield* proxy.halfClose()
+        return yield* wire.halfClose
       case "stall": {
-        yield* proxy.stall()
+        yield* wire.stall
         yield* moment
-        return yield* proxy.resume
+        return yield* wire.resume
       }
       case "slow": {
-        yield* proxy.delay(50)
+        yield* wire.delay(50)
         yield* moment
-        return yield* proxy.delay(0)
+        return yield* wire.delay(0)
       }
       case "kill":
-        return yield* signal(servers(root), "SIGKILL")
+        return yield* signal(servers(subject), "SIGKILL")
       case "stop": {
-        const pids = servers(root)
+        const pids = servers(subject)
         yield* signal(pids, "SIGSTOP")
         yield* moment
         return yield* signal(pids, "SIGCONT")

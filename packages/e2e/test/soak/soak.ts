@@ -1,20 +1,17 @@
 /** Random prompts, answers, interrupts, faults and kills over several sessions on the real server, and what came of it. */
-import { NodeHttpClient, NodeServices } from "@effect/platform-node"
+import { NodeServices } from "@effect/platform-node"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
-import * as Providers from "@reins/core/Providers"
 import type { Session } from "@reins/core/Session"
 import * as Sessions from "@reins/core/Sessions"
-import * as OpenCode from "@reins/opencode/OpenCode"
 import * as SqliteStores from "@reins/sqlite/SqliteStores"
-import * as OpenCodeSandbox from "@reins/testing/OpenCodeSandbox"
 import { Clock, Effect, Layer, Metric, Random, Stream } from "effect"
-import * as HttpClient from "effect/http/HttpClient"
 import { existsSync, readFileSync } from "node:fs"
 import * as Processes from "../fixtures/processes.ts"
-import * as Wire from "../fixtures/wire.ts"
 import * as faults from "./faults.ts"
 import * as ledger from "./ledger.ts"
 import { kinds } from "./prompts.ts"
+import type { Provider } from "./subjects.ts"
+import { subjects } from "./subjects.ts"
 
 /** A prompt without its outcome for so long is stuck. */
 const stuckAfter = 120_000
@@ -69,6 +66,7 @@ export const run = (options: {
   readonly minutes: number
   readonly seed: number
   readonly sessions?: number
+  readonly provider?: Provider
   readonly progress?: (line: string) => void
 }) =>
   Effect.gen(function*() {
@@ -87,6 +85,7 @@ export const run = (options: {
     const deadline = (yield* Clock.currentTimeMillis) + options.minutes * 60_000
     const isOver = Effect.map(Clock.currentTimeMillis, (now) => now >= deadline)
     let root = ""
+    const provider = options.provider ?? "opencode"
     let files = { asked: "", ran: "" }
 
     const work = Effect.fnUntraced(function*(session: Session, index: number) {
@@ -147,38 +146,33 @@ export const run = (options: {
     yield* Effect.scoped(Effect.gen(function*() {
       const model = yield* Processes.program(
         new URL("./soakModel.ts", import.meta.url),
-        [`${process.env["TMPDIR"] ?? "/tmp"}/reins-soak-${process.pid}.txt`]
+        [`${process.env["TMPDIR"] ?? "/tmp"}/reins-soak-${process.pid}.txt`, provider]
       )
-      const sandbox = yield* OpenCodeSandbox.make({ url: yield* model.line })
-      root = sandbox.root
+      const subject = yield* subjects[provider](yield* model.line)
+      const { cwd } = subject
+      root = subject.root
       files = {
         asked: `${process.env["TMPDIR"] ?? "/tmp"}/reins-soak-${process.pid}.txt`,
-        ran: `${sandbox.cwd}/ran.txt`
+        ran: `${cwd}/ran.txt`
       }
-      const wire = yield* Wire.make
       const layer = Sessions.layer.pipe(
-        Layer.provide(Providers.layer({ opencode: OpenCode.make({ env: sandbox.env, leases: `${root}/leases` }) })),
+        Layer.provide(subject.providers),
         Layer.provide(SqliteStores.layer({ filename: `${root}/host/reins.db` })),
         Layer.provide(ApprovalPolicy.layer(ApprovalPolicy.askAlways)),
-        Layer.provide(
-          Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, wire.http)).pipe(
-            Layer.provide(NodeHttpClient.layerUndici)
-          )
-        ),
         Layer.provide(NodeServices.layer)
       )
       yield* Effect.gen(function*() {
         const sessions = yield* Sessions.Sessions
         const all = yield* Effect.forEach(
           Array.from({ length: options.sessions ?? 4 }),
-          () => sessions.open({ provider: "opencode", cwd: sandbox.cwd, title: "soak" }),
+          () => sessions.open({ provider, cwd, title: "soak" }),
           { concurrency: "unbounded" }
         )
         yield* Effect.gen(function*() {
           while (!(yield* isOver)) {
             yield* Effect.sleep(yield* Random.nextIntBetween(1_000, 6_000))
             const kind = faults.kinds[yield* Random.nextIntBetween(0, faults.kinds.length)] ?? "cut"
-            yield* faults.happen(kind, { proxy: wire.proxy, root })
+            yield* faults.happen(kind, subject)
             happened[kind] = (happened[kind] ?? 0) + 1
           }
         }).pipe(Effect.forkScoped)

@@ -7,6 +7,9 @@ import * as script from "../fixtures/script.ts"
 import { answerTo, nameOf } from "./prompts.ts"
 
 const asked = process.argv[2] ?? ""
+/** A command, in the words of the agent. */
+const run = (command: string): ScriptedModel.Step =>
+  process.argv[3] === "codex" ? script.tools(["exec_command", { cmd: command }]) : script.bash(command)
 
 const respond = (request: ScriptedModel.ModelRequest): ScriptedModel.Script | undefined => {
   const found = nameOf(request.lastUserText)
@@ -14,8 +17,8 @@ const respond = (request: ScriptedModel.ModelRequest): ScriptedModel.Script | un
   const { kind, name } = found
   const results = request.toolResultsAfterLastUser.length
   if (results === 0) appendFileSync(asked, `${name}\n`)
-  if (kind === "tool" && results === 0) return script.bash(`echo ${name} >> ran.txt; sleep 0.1`)
-  if (kind === "wait" && results === 0) return script.bash(`echo ${name} >> ran.txt; sleep 2`)
+  if (kind === "tool" && results === 0) return run(`echo ${name} >> ran.txt; sleep 0.1`)
+  if (kind === "wait" && results === 0) return run(`echo ${name} >> ran.txt; sleep 2`)
   if (kind === "refused") return { do: "status", code: 400, message: `refused ${name}` }
   if (kind === "busy" && !busy.delete(name)) {
     busy.add(name)

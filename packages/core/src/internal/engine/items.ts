@@ -72,7 +72,11 @@ const setText = (S: EngineState, record: ItemRecord, text: string, context: Sign
   fresh.declined = record.declined
   fresh.background = record.background
   if (fresh.background) {
-    emit(S, { _tag: "ItemUpdated", itemId: fresh.id, item: view(fresh), background: true, ...turnField(fresh) }, context)
+    emit(
+      S,
+      { _tag: "ItemUpdated", itemId: fresh.id, item: view(fresh), background: true, ...turnField(fresh) },
+      context
+    )
   }
   emitDelta(S, fresh, text)
   return fresh
