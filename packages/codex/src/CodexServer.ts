@@ -133,6 +133,8 @@ export const make = Effect.fnUntraced(function*(
   const configFile = `${home === "" ? `${userHome}/.codex` : home}/config.toml`
 
   let current: Live | undefined
+  /** Names the process that runs. */
+  let running = ""
   /** What the agent still waits for in threads that nobody listens to now. */
   const left = new Map<string, normalise.ThreadState["asks"]>()
   const threads = threadsOf.make({
@@ -197,6 +199,7 @@ export const make = Effect.fnUntraced(function*(
       politeStop: () => Scope.close(conversation, Exit.void)
     }).pipe(Effect.mapError(ofStart))
     current = started.info
+    running = mark.slice(0, 8)
     const over = started.info.peer.lost.pipe(
       Effect.tap(() =>
         Effect.sync(() => {
@@ -265,7 +268,7 @@ export const make = Effect.fnUntraced(function*(
             )
           }
           const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(threadsOf.queueLimit)
-          const thread: threadsOf.Thread = { state: normalise.make(threadId, left.get(threadId)), queue }
+          const thread: threadsOf.Thread = { state: normalise.make(threadId, left.get(threadId), running), queue }
           left.delete(threadId)
           threads.add(thread)
           return thread

@@ -280,7 +280,7 @@ describe("messages", () => {
       params: { threadId: thread, turnId: turn, itemId: "i", command: "true" }
     })
     const signals = read(ask(0), ask("0"), note("serverRequest/resolved", { requestId: "0" }))
-    assert.deepStrictEqual(only(signals, "requestOpened").map(({ key }) => key), ["#0", "0"])
-    assert.deepStrictEqual(only(signals, "requestClosed").map(({ key }) => key), ["0"])
+    assert.deepStrictEqual(only(signals, "requestOpened").map(({ key }) => key), ["#0", ":0"])
+    assert.deepStrictEqual(only(signals, "requestClosed").map(({ key }) => key), [":0"])
   })
 })

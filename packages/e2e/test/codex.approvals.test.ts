@@ -6,6 +6,8 @@ import type { AgentRequest, Answer } from "@reins/core/AgentRequest"
 import type { Session } from "@reins/core/Session"
 import { Effect, FileSystem, Stream } from "effect"
 import * as Codex from "./fixtures/codexHost.ts"
+import * as Host from "./fixtures/host.ts"
+import * as Processes from "./fixtures/processes.ts"
 import { prompt, text } from "./fixtures/script.ts"
 import type { Events } from "./fixtures/turns.ts"
 import { answers, assertUsable } from "./fixtures/turns.ts"
@@ -87,6 +89,19 @@ layer(Codex.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: 
         }])
         assert.strictEqual(outcome._tag, "interrupted")
         yield* assertUsable(session)
+      }))
+
+    it.effect("codex trap 2: also when its process is another one, which numbers its requests from 0 again", () =>
+      Effect.gen(function*() {
+        const session = yield* Codex.open()
+        const first = yield* asked(session, prompt("run", Codex.exec("echo one"), text("ran")), [accept])
+        assert.deepStrictEqual(first.outcome, completed)
+        for (const pid of yield* Codex.servers) yield* Processes.kill(pid, "SIGKILL")
+        yield* Host.awaitEvent(session, (event) => event._tag === "ConnectionChanged" && event.status._tag === "lost")
+        const second = yield* asked(session, prompt("run", Codex.exec("echo two"), text("ran")), [accept])
+        assert.deepStrictEqual(second.outcome, completed)
+        assert.deepStrictEqual(second.requests.map(({ facts }) => facts.command), ["echo two"])
+        assert.notStrictEqual(second.requests[0]?.id, first.requests[0]?.id)
       }))
 
     it.effect("once for the session where it was accepted for that, and again for another command", () =>

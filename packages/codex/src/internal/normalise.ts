@@ -410,7 +410,7 @@ const handlers: { readonly [M in Method]: (state: ThreadState, params: Params<M>
   },
   "serverRequest/resolved": (state, { requestId, threadId }, out) => {
     if (pathOf(state, threadId) === undefined) return
-    const key = askKey(requestId)
+    const key = askKey(state, requestId)
     if (state.asks.delete(key)) out.push({ _tag: "requestClosed", key })
   },
   "thread/started": (state, { thread }, out) => {
@@ -446,7 +446,7 @@ const request = (state: ThreadState, message: Message & { readonly id: number | 
     return
   }
   const signal = { ...result.success, ...path }
-  state.asks.set(askKey(id), { id, method, params, signal })
+  state.asks.set(askKey(state, id), { id, method, params, signal })
   out.push(signal)
 }
 

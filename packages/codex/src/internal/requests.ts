@@ -118,7 +118,7 @@ export const opened = (
 ): Result.Result<RequestSignal, { readonly message: string }> | undefined => {
   const signal = ({ facts, item, kind, options = approval, subject, turn }: Parts): RequestSignal => ({
     _tag: "requestOpened",
-    key: askKey(asked.id),
+    key: askKey(state, asked.id),
     kind,
     subject,
     options,

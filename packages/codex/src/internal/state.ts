@@ -25,6 +25,8 @@ export interface AskRecord {
 
 export interface ThreadState {
   readonly threadId: string
+  /** Names the process: each numbers its requests from 0. */
+  readonly life: string
   /** The turn that runs. */
   turn: string | undefined
   /** Turns that are over: what their background commands say still belongs to them. Newest last. */
@@ -43,8 +45,13 @@ export interface ThreadState {
 export const limits = { items: 4_096, ended: 256, children: 256 }
 
 /** `asks`: requests that the connection before this one has left open. */
-export const make = (threadId: string, asks: ReadonlyMap<string, AskRecord> = new Map()): ThreadState => ({
+export const make = (
+  threadId: string,
+  asks: ReadonlyMap<string, AskRecord> = new Map(),
+  life = ""
+): ThreadState => ({
   threadId,
+  life,
   turn: undefined,
   ended: new Set(),
   items: new Map(),
@@ -63,8 +70,9 @@ export const remember = <K, V>(map: Map<K, V>, key: K, value: V, max: number): v
   if (oldest !== undefined) map.delete(oldest)
 }
 
-/** The name of a request: numbers and texts are apart. */
-export const askKey = (id: number | string): string => typeof id === "number" ? `#${id}` : id
+/** The name of a request, over all processes of a session: numbers and texts are apart. */
+export const askKey = ({ life }: Pick<ThreadState, "life">, id: number | string): string =>
+  typeof id === "number" ? `${life}#${id}` : `${life}:${id}`
 
 export const verdictOf = (
   status: string,

@@ -23,6 +23,8 @@ export interface Ledger {
   /** The number of the last event. */
   readonly seq: () => number
   readonly outcomes: ReadonlyMap<string, number>
+  /** The newest events, a line each. */
+  readonly recent: () => ReadonlyArray<string>
 }
 
 export const make = (session: string, problem: (kind: "lost" | "doubled" | "law", text: string) => void): Ledger => {
@@ -51,6 +53,7 @@ export const make = (session: string, problem: (kind: "lost" | "doubled" | "law"
     turns: () => turns,
     seq: () => seq,
     outcomes,
+    recent: () => recent,
     take: (event) => {
       if (event._tag === "Lagged") {
         problem("lost", `${session}: a reader missed ${event.from} to ${event.to}`)

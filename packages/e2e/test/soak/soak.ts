@@ -74,6 +74,8 @@ export const run = (options: {
     const problems: Array<string> = []
     const problem = (kind: keyof typeof counts, text: string) => {
       counts[kind]++
+      // Told at once as well: what is stuck can be looked at while it is.
+      options.progress?.(`${kind}: ${text}`)
       if (problems.length < 50) problems.push(`${kind}: ${text}`)
     }
     const happened: Record<string, number> = {}
@@ -125,7 +127,7 @@ export const run = (options: {
               "stuck",
               `session ${index}: ${name} has no outcome after ${stuckAfter / 1000} s: ${
                 JSON.stringify({ turn: view.turn, queue: view.queue, requests: view.requests.length })
-              }`
+              }, after\n  ${book.recent().join("\n  ")}`
             )
           }
         }
