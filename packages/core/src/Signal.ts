@@ -47,6 +47,10 @@ export type TurnVerdict =
  */
 export interface RequestSignal extends SignalContext {
   readonly _tag: "requestOpened"
+  /**
+   * Names the request in the whole session, over all connections: one that is told again is the same. Where an agent
+   * numbers its requests anew with each process, the adapter adds what tells them apart.
+   */
   readonly key: string
   readonly item?: string
   readonly kind: RequestKind
