@@ -4,6 +4,7 @@ import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as BindingStore from "@reins/core/BindingStore"
 import type { AgentRequest, Answer } from "@reins/core/AgentRequest"
 import type { Session } from "@reins/core/Session"
+import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import { Effect, FileSystem, Stream } from "effect"
 import * as Codex from "./fixtures/codexHost.ts"
 import * as Host from "./fixtures/host.ts"
@@ -38,7 +39,7 @@ const accept: Answer = { _tag: "accept" }
 layer(Codex.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: true, timeout: "60 seconds" })(
   "Codex asks",
   (it) => {
-    it.effect("before a command and before a patch, with what they would do; accepted they are done once", () =>
+    it.effect("codex trap 11: before a command and before a patch, with what they would do; accepted they are done once", () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
         const { cwd, home } = yield* Codex.Place
@@ -56,6 +57,8 @@ layer(Codex.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: 
         assert.deepStrictEqual(outcome, completed)
         assert.deepStrictEqual(requests.map(({ kind }) => kind), ["command", "edit"])
         assert.strictEqual(requests[0]?.facts.command, "echo once >> log.txt")
+        // What an acceptance may mean is said before it is given.
+        assert.include(requests[0]?.facts.reason ?? "", "again outside of its sandbox")
         assert.deepStrictEqual(requests[1]?.facts.paths, [`${cwd}/new.txt`])
         assert.include(requests[1]?.facts.diff ?? "", "+first\n+second")
         assert.strictEqual(yield* fs.readFileString(`${cwd}/log.txt`), "once\n")
@@ -122,7 +125,7 @@ layer(Codex.layer({ store: BindingStore.layerMemory }), { excludeTestServices: t
   "a policy that accepts everything",
   (it) => {
     it.effect(
-      "waits for nothing: in a new thread, in a resumed one, after a change of the model",
+      "codex trap 15: waits for nothing: in a new thread, in a resumed one, after a change of the model",
       () =>
         Effect.gen(function*() {
           const fs = yield* FileSystem.FileSystem
@@ -157,6 +160,31 @@ layer(Codex.layer({ store: BindingStore.layerMemory }), { excludeTestServices: t
         }),
       60_000
     )
+
+    it.effect("codex trap 12: and yet a question of the model is asked, and answered", () =>
+      Effect.gen(function*() {
+        const session = yield* Codex.open({ mode: "plan" })
+        const questions = [{
+          id: "color",
+          header: "Color",
+          question: "Which color?",
+          options: [{ label: "Blue", description: "the sky" }, { label: "Red", description: "a rose" }]
+        }]
+        const { events, outcome, requests } = yield* asked(
+          session,
+          prompt(
+            "plan it",
+            { do: "tools", tools: [{ name: "request_user_input", args: { questions } }] },
+            text("blue it is")
+          ),
+          [{ _tag: "answers", answers: [["Blue"]] }]
+        )
+        assert.deepStrictEqual(outcome, completed)
+        assert.deepStrictEqual(requests.map(({ kind }) => kind), ["question"])
+        assert.strictEqual(requests[0]?.facts.questions?.[0]?.text, "Which color?")
+        assert.deepStrictEqual(answers(events), ["blue it is"])
+        assert.include(JSON.stringify((yield* (yield* ScriptedModel.ScriptedModel).requests).at(-1)?.request), "Blue")
+      }))
 
     it.effect("and one that asks again is asked from the next turn on", () =>
       Effect.gen(function*() {

@@ -69,7 +69,7 @@ describe("codex app-server", () => {
       assert.deepInclude(command?._tag === "item" ? command.item : {}, { command: "echo hello", exitCode: 0 })
     })))
 
-  it.live("asks nobody but the model, and leaves the user's file of settings as it is", () =>
+  it.live("codex trap 21: asks nobody but the model, and leaves the user's file of settings as it is", () =>
     live(Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const started = yield* start()
@@ -78,6 +78,8 @@ describe("codex app-server", () => {
       const { signals } = yield* turn(started, started.sandbox, { do: "text", text: "hi" })
       assert.strictEqual(verdict(signals), "completed")
       assert.strictEqual(yield* fs.readFileString(file), before)
+      // Its lists of plugins come from the network.
+      assert.isAbove(Processes.withText("features.plugins=false").length, 0)
     })))
 
   it.live("marks its commands as ours, whatever the user's policy leaves them of their environment", () =>

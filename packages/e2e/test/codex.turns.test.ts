@@ -4,6 +4,7 @@ import type { Item } from "@reins/core/Item"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import { Effect, Fiber, FileSystem, Stream } from "effect"
 import * as Codex from "./fixtures/codexHost.ts"
+import * as Host from "./fixtures/host.ts"
 import * as Processes from "./fixtures/processes.ts"
 import { gatedText, prompt, text, tools } from "./fixtures/script.ts"
 import type { Events } from "./fixtures/turns.ts"
@@ -118,17 +119,44 @@ layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("a tu
       assert.notStrictEqual(turns[0], turns[2])
     }))
 
-  it.effect(
-    "codex trap 7: an interrupt at any moment ends the turn, and ends its command",
-    () =>
-      Effect.gen(function*() {
-        const session = yield* Codex.open()
-        // At once: the agent has not told of the turn yet.
+  it.effect("codex trap 6: an interrupt that comes before the agent has told of the turn ends it all the same", () =>
+    Effect.gen(function*() {
+      const session = yield* Codex.open()
+      for (const wait of [0, 1, 5, 20]) {
         const early = yield* session.prompt(
           prompt("early", { do: "text", text: "x ".repeat(2_000), chunkSize: 2, delayMs: 20 })
         )
+        yield* Host.awaitEvent(
+          session,
+          (event) => event._tag === "PromptChanged" && event.promptId === early.id && event.state._tag === "submitted"
+        )
+        if (wait > 0) yield* Effect.sleep(wait)
         yield* session.interrupt
-        assert.include(["interrupted", "notRun"], (yield* early.outcome)._tag)
+        assert.include(["interrupted", "notRun"], (yield* early.outcome)._tag, `after ${wait} ms`)
+      }
+      yield* assertUsable(session)
+    }))
+
+  it.effect("codex trap 10: a patch that does not apply makes no item, and only the model hears of it", () =>
+    Effect.gen(function*() {
+      const model = yield* ScriptedModel.ScriptedModel
+      const session = yield* Codex.open()
+      const { events, outcome } = yield* turnOf(
+        session,
+        prompt("patch", Codex.patch("*** Update File: missing.txt", "@@", "-one", "+two"), text("I could not"))
+      )
+      assert.deepStrictEqual(outcome, completed)
+      assert.deepStrictEqual(only(events, "fileChange"), [])
+      assert.deepStrictEqual(answers(events), ["I could not"])
+      assert.match(JSON.stringify((yield* model.requests).at(-1)?.request.toolResultsAfterLastUser), /missing\.txt/)
+      assertWhole(events)
+    }))
+
+  it.effect(
+    "codex trap 7: an interrupt ends the turn, and ends its command",
+    () =>
+      Effect.gen(function*() {
+        const session = yield* Codex.open()
         const turn = yield* session.prompt(prompt("run", Codex.exec("sleep 277"), text("never")))
         yield* Processes.until(() => Processes.withText("sleep 277").length > 0, "the command")
         yield* session.interrupt
