@@ -24,6 +24,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as RcMap from "effect/RcMap"
+import * as Schedule from "effect/Schedule"
 import * as CodexBinary from "./CodexBinary.ts"
 import type { CodexClient, TurnSettings } from "./CodexClient.ts"
 import type * as Wire from "./CodexSchema.ts"
@@ -307,8 +308,13 @@ export const make = (
           const { turns } = yield* record.page(client, threadId, { limit: pageSize })
           if (turns.some((turn) => record.promptsOf(turn).some(({ clientId }) => clientId === key))) return
         }
-        yield* client.startTurn(threadId, parts.inputOf(input), key, yield* settings)
+        const { turn } = yield* client.startTurn(threadId, parts.inputOf(input), key, yield* settings)
+        started = turn.id
       })
+      /** The turn that was asked for last. */
+      let started: string | undefined
+      /** Whether it has shown itself: until then there is nothing that an interrupt would find. */
+      const hasBegun = () => started === undefined || state.turn !== undefined || state.ended.has(started)
 
       const turnOf = Effect.fnUntraced(
         function*(reference: TurnReference) {
@@ -342,6 +348,11 @@ export const make = (
               )
           }),
         interrupt: client.interruptTurn(threadId).pipe(
+          Effect.retry({
+            while: (error) => isOver(error) && !hasBegun(),
+            schedule: Schedule.spaced("20 millis"),
+            times: 50
+          }),
           Effect.catchIf(isOver, () => Effect.void),
           // It leaves the commands of the turn running.
           Effect.andThen(Effect.ignore(client.cleanTerminals(threadId)))
