@@ -313,8 +313,8 @@ export const make = (
       })
       /** The turn that was asked for last. */
       let started: string | undefined
-      /** Whether it has shown itself: until then there is nothing that an interrupt would find. */
-      const hasBegun = () => started === undefined || state.turn !== undefined || state.ended.has(started)
+      /** Whether it is over. One that is not is on its way where the agent says that nothing runs. */
+      const hasEnded = () => started === undefined || state.ended.has(started)
 
       const turnOf = Effect.fnUntraced(
         function*(reference: TurnReference) {
@@ -349,7 +349,7 @@ export const make = (
           }),
         interrupt: client.interruptTurn(threadId).pipe(
           Effect.retry({
-            while: (error) => isOver(error) && !hasBegun(),
+            while: (error) => isOver(error) && !hasEnded(),
             schedule: Schedule.spaced("20 millis"),
             times: 50
           }),
