@@ -193,10 +193,7 @@ export const make = (
         env: Object.fromEntries(Object.entries(env).toSorted(([a], [b]) => a < b ? -1 : 1)),
         startTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds")),
         ...(options.restarts === undefined ? undefined : {
-          restarts: {
-            ...options.restarts,
-            window: Duration.toMillis(Duration.fromInputUnsafe(options.restarts.window))
-          }
+          restarts: { ...options.restarts, window: Duration.toMillis(options.restarts.window) }
         })
       }
       const name = JSON.stringify(key)

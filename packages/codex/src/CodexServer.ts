@@ -57,6 +57,8 @@ export interface Live {
   readonly version: string
   /** Where the agent keeps its conversations. */
   readonly home: string
+  /** Names the process among all that there were. */
+  readonly life: string
 }
 
 /**
@@ -133,8 +135,6 @@ export const make = Effect.fnUntraced(function*(
   const configFile = `${home === "" ? `${userHome}/.codex` : home}/config.toml`
 
   let current: Live | undefined
-  /** Names the process that runs. */
-  let running = ""
   /** What the agent still waits for in threads that nobody listens to now. */
   const left = new Map<string, normalise.ThreadState["asks"]>()
   const threads = threadsOf.make({
@@ -192,14 +192,13 @@ export const make = Effect.fnUntraced(function*(
             })
             answering = peer
             const client = CodexClient.make(peer)
-            return { client, peer, ...(yield* client.initialize(clientInfo)) }
+            return { client, peer, life: mark.slice(0, 8), ...(yield* client.initialize(clientInfo)) }
           }).pipe(Scope.provide(conversation))
       },
       // The end of its input is how it is told to go; it takes its commands with it, which a signal may not.
       politeStop: () => Scope.close(conversation, Exit.void)
     }).pipe(Effect.mapError(ofStart))
     current = started.info
-    running = mark.slice(0, 8)
     const over = started.info.peer.lost.pipe(
       Effect.tap(() =>
         Effect.sync(() => {
@@ -268,7 +267,7 @@ export const make = Effect.fnUntraced(function*(
             )
           }
           const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(threadsOf.queueLimit)
-          const thread: threadsOf.Thread = { state: normalise.make(threadId, left.get(threadId), running), queue }
+          const thread: threadsOf.Thread = { state: normalise.make(threadId, left.get(threadId), current.life), queue }
           left.delete(threadId)
           threads.add(thread)
           return thread

@@ -4,11 +4,11 @@ import type { Session } from "@reins/core/Session"
 import type { SessionEvent } from "@reins/core/SessionEvent"
 import { Effect, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { settle } from "./fixtures/bentProvider.ts"
 import * as Hand from "./fixtures/handProvider.ts"
 import * as Hosts from "./fixtures/hosts.ts"
 import { open, until, withHand } from "./fixtures/sessions.ts"
 
-const settle = Effect.forEach(Array.from({ length: 40 }), () => Effect.yieldNow, { discard: true })
 const keyOf = (hand: Hand.Hand) => hand.submissions.at(-1)?.key ?? ""
 const textOf = (hand: Hand.Hand, index: number) =>
   hand.submissions[index]?.input.parts.map((part) => part._tag === "Text" ? part.text : "").join("")

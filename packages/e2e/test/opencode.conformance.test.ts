@@ -16,6 +16,7 @@ import * as Context from "effect/Context"
 import { scripted } from "./fixtures/conformanceAgent.ts"
 import { bash } from "./fixtures/script.ts"
 import { servers } from "./soak/faults.ts"
+import { isOpenCode } from "./soak/subjects.ts"
 import * as Wire from "./fixtures/wire.ts"
 
 /** What all clauses share: one server, one model, one proxy on the event stream. */
@@ -59,7 +60,7 @@ const subject = Effect.gen(function*() {
       cutAfter: (n) => proxy.onFrame({ match: "/global/event", n, do: "cut" }),
       unknown: proxy.noise("data: {this is no frame\n\n", "/global/event"),
       kill: Effect.sync(() => {
-        for (const pid of servers({ root, isServer: (command) => command.includes("\0serve\0") }))
+        for (const pid of servers({ root, isServer: isOpenCode }))
           process.kill(pid, "SIGKILL")
       })
     }

@@ -28,6 +28,9 @@ export interface Subject {
   readonly isServer: (command: string) => boolean
 }
 
+/** Whether a command line is that of an OpenCode server. */
+export const isOpenCode = (command: string): boolean => command.includes("\0serve\0")
+
 const opencode = Effect.fnUntraced(function*(url: string) {
   const sandbox = yield* OpenCodeSandbox.make({ url })
   const { http, proxy } = yield* Wire.make
@@ -52,7 +55,7 @@ const opencode = Effect.fnUntraced(function*(url: string) {
       resume: proxy.resume,
       delay: (ms) => proxy.delay(ms)
     },
-    isServer: (command) => command.includes("\0serve\0")
+    isServer: isOpenCode
   }
   return subject
 })

@@ -95,7 +95,7 @@ export const make = Effect.fnUntraced(function*(id: string, options: Options) {
       env: Object.fromEntries(Object.entries(merged).toSorted(([a], [b]) => a < b ? -1 : 1)),
       startTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.startTimeout ?? "60 seconds")),
       ...(options.restarts === undefined ? undefined : {
-        restarts: { ...options.restarts, window: Duration.toMillis(Duration.fromInputUnsafe(options.restarts.window)) }
+        restarts: { ...options.restarts, window: Duration.toMillis(options.restarts.window) }
       }),
       ...(options.modelTimeout === undefined
         ? undefined

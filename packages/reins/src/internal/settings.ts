@@ -10,16 +10,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import type { Approvals, McpServer } from "../Model.ts"
-import type {
-  CodexOptions,
-  CodexProvider,
-  Limits,
-  OpenCodeOptions,
-  OpenCodeProvider,
-  Place,
-  ReinsProvider,
-  Retention
-} from "../Reins.ts"
+import type { CodexOptions, Limits, OpenCodeOptions, Place, ReinsProvider, Retention } from "../Reins.ts"
 import * as errors from "./errors.ts"
 
 /** What a provider may ask for. */
@@ -94,13 +85,11 @@ export const provider = (name: string, given: ReinsProvider): Provider<Platform>
       }
     }
   }
-  // What has no `make` and a kind of another library was written without types.
-  const ours = given as OpenCodeProvider | CodexProvider
-  if (ours.kind !== "opencode" && ours.kind !== "codex") {
+  if (given.kind !== "opencode" && given.kind !== "codex") {
     throw errors.invalidConfig(`the provider "${name}" is not one of this library`)
   }
-  figures(`providers.${name}`, ours.options)
-  if (ours.kind === "codex") return Codex.make(ours.options)
-  const { password, ...options } = ours.options
+  figures(`providers.${name}`, given.options)
+  if (given.kind === "codex") return Codex.make(given.options)
+  const { password, ...options } = given.options
   return OpenCode.make({ ...options, ...(password === undefined ? undefined : { password: Redacted.make(password) }) })
 }

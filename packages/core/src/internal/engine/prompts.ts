@@ -55,26 +55,20 @@ const invalid = (S: EngineState, description: string): ErrorInfo =>
     sessionId: S.options.sessionId
   })
 
-export const accept = (
-  S: EngineState,
-  input: {
-    readonly id: PromptRecord["id"]
-    readonly input: PromptRecord["input"]
-    readonly delivery: PromptRecord["delivery"]
-  }
-): void => {
-  if (S.prompts.has(input.id)) return
-  const prompt: PromptRecord = {
-    ...untouched,
-    id: input.id,
-    input: input.input,
-    delivery: input.delivery,
-    state: { _tag: "queued" },
-    key: undefined,
-    attempts: 0
-  }
+type Given = Pick<PromptRecord, "delivery" | "id" | "input">
+
+/** Makes a prompt known, and tells that it waits; nothing for one that is known already. */
+const queued = (S: EngineState, given: Given & Partial<Pick<PromptRecord, "continues">>): PromptRecord | undefined => {
+  if (S.prompts.has(given.id)) return undefined
+  const prompt: PromptRecord = { ...untouched, ...given, state: { _tag: "queued" }, key: undefined, attempts: 0 }
   S.prompts.set(prompt.id, prompt)
-  emit(S, { _tag: "PromptChanged", promptId: prompt.id, state: prompt.state })
+  change(S, prompt, prompt.state)
+  return prompt
+}
+
+export const accept = (S: EngineState, input: Given): void => {
+  const prompt = queued(S, { id: input.id, input: input.input, delivery: input.delivery })
+  if (prompt === undefined) return
   if (S.phase === "closing" || S.phase === "closed") {
     change(S, prompt, { _tag: "returned", reason: "The session is closing." })
     return
@@ -106,20 +100,8 @@ const goOn: PromptRecord["input"] = {
 export const continueLost = (S: EngineState, turn: TurnRecord): void => {
   if (S.options.continueLost !== true || turn.followsLost || S.phase !== "open") return
   const id = PromptId.make(`prm_${turn.id.replace(/^trn_/, "")}0`)
-  if (S.prompts.has(id)) return
-  const prompt: PromptRecord = {
-    ...untouched,
-    id,
-    input: goOn,
-    delivery: "queue",
-    state: { _tag: "queued" },
-    key: undefined,
-    attempts: 0,
-    continues: turn.id
-  }
-  S.prompts.set(id, prompt)
-  emit(S, { _tag: "PromptChanged", promptId: id, state: prompt.state, continues: turn.id })
-  PromptQueue.offerFirst(S.queue, prompt)
+  const prompt = queued(S, { id, input: goOn, delivery: "queue", continues: turn.id })
+  if (prompt !== undefined) PromptQueue.offerFirst(S.queue, prompt)
 }
 
 /** The turn that a prompt can join now: one that the agent was seen at work on. */
