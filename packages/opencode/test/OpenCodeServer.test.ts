@@ -196,6 +196,21 @@ describe("OpenCodeServer", () => {
   )
 
   live(
+    "lets a session attach that comes while the stream is made again",
+    Effect.gen(function*() {
+      const { start } = yield* place
+      const server = yield* start()
+      yield* server.live
+      const { signals } = yield* attach(server)
+      yield* order(server, "/cut")
+      yield* Effect.flip(Stream.runDrain(signals))
+      const again = yield* Effect.flatMap(attach(server), ({ signals }) => taken(signals))
+      yield* order(server, "/say", status("busy"))
+      assert.strictEqual((yield* Queue.take(again))._tag, "turnBusy")
+    })
+  )
+
+  live(
     "does not wait for a proof longer than the stream lives",
     Effect.gen(function*() {
       const { start } = yield* place

@@ -115,46 +115,52 @@ export const make = Effect.fnUntraced(function*(options: {
   // Registered last, so it runs first: sessions hear of the end before their server goes.
   yield* Effect.addFinalizer(() => drop(lost("The server was released.")))
 
+  const connected: Effect.Effect<Live, AgentError.AgentError> = Effect.suspend(() => {
+    if (broken !== undefined) return Effect.fail(broken)
+    if (live !== undefined) return Effect.succeed(live)
+    // What keeps the server from being reached says why; the stream only says that it could not connect.
+    return Effect.andThen(reach, Effect.suspend(() => Deferred.await(waiting)))
+  }).pipe(
+    Effect.timeoutOrElse({
+      duration: options.patience,
+      orElse: () => Effect.fail(lost("The event stream of the server could not be connected in time."))
+    })
+  )
+
   return {
-    live: Effect.suspend(() => {
-      if (broken !== undefined) return Effect.fail(broken)
-      if (live !== undefined) return Effect.succeed(live)
-      // What keeps the server from being reached says why; the stream only says that it could not connect.
-      return Effect.andThen(reach, Effect.suspend(() => Deferred.await(waiting)))
-    }).pipe(
-      Effect.timeoutOrElse({
-        duration: options.patience,
-        orElse: () => Effect.fail(lost("The event stream of the server could not be connected in time."))
-      })
-    ),
+    live: connected,
     attach: ({ after, children, mcpServers, onLoop, root }) =>
-      Effect.acquireRelease(
-        Effect.gen(function*() {
-          if (live === undefined) return yield* lost("The event stream was lost while the session connected.")
-          const context = yield* Effect.context<never>()
-          const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(routerModule.routeLimit)
-          const route: Route = {
-            root,
-            state: normalise.make({
-              sessionId: root,
-              ...(after === undefined ? undefined : { after }),
-              ...(mcpServers === undefined ? undefined : { mcpServers })
-            }),
-            queue,
-            looping: new Set(),
-            onLoop: (session) => {
-              Effect.runForkWith(context)(onLoop(session))
+      // A stream that was lost a moment ago is on its way back, and the conversation is there already.
+      Effect.andThen(
+        connected,
+        Effect.acquireRelease(
+          Effect.gen(function*() {
+            if (live === undefined) return yield* lost("The event stream was lost while the session connected.")
+            const context = yield* Effect.context<never>()
+            const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(routerModule.routeLimit)
+            const route: Route = {
+              root,
+              state: normalise.make({
+                sessionId: root,
+                ...(after === undefined ? undefined : { after }),
+                ...(mcpServers === undefined ? undefined : { mcpServers })
+              }),
+              queue,
+              looping: new Set(),
+              onLoop: (session) => {
+                Effect.runForkWith(context)(onLoop(session))
+              }
             }
-          }
-          router.add(route)
-          for (const child of children) router.adopt(route, child)
-          return { route, proof }
-        }),
-        ({ route }) =>
-          Effect.sync(() => {
-            router.remove(route)
-            Queue.endUnsafe(route.queue)
-          })
+            router.add(route)
+            for (const child of children) router.adopt(route, child)
+            return { route, proof }
+          }),
+          ({ route }) =>
+            Effect.sync(() => {
+              router.remove(route)
+              Queue.endUnsafe(route.queue)
+            })
+        )
       ).pipe(Effect.map(({ proof, route }) => ({
         state: route.state,
         signals: Stream.fromQueue(route.queue),
