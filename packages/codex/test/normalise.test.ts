@@ -60,8 +60,8 @@ describe("recorded messages", () => {
     assert.isAbove(usage?.usage.input ?? 0, 0)
   })
 
-  it("tell a chain of thought by its summary", () => {
-    const { signals } = replay("04-reason")
+  it.each(["04-reason", "04-reason-summary"])("%s: tell a chain of thought by its summary", (name) => {
+    const { signals } = replay(name)
     const items = only(signals, "item").filter(({ item }) => item._tag === "reasoning")
     assert.deepStrictEqual(items.at(-1)?.item, { _tag: "reasoning", text: "**Thinking** about it" })
   })
@@ -94,6 +94,39 @@ describe("recorded messages", () => {
     assert.strictEqual(ask?.kind, "edit")
     assert.lengthOf(ask?.facts.paths ?? [], 1)
     assert.match(ask?.facts.diff ?? "", /^--- .*\n\+\+\+ .*\n@@ -0,0 \+1,\d+ @@\n\+/)
+  })
+
+  it("tell patches by the files that they change", () => {
+    const patches = only(replay("03-patches").signals, "item").flatMap(({ item, status }) =>
+      item._tag === "fileChange" && status === "completed" ? [item.changes] : []
+    )
+    assert.deepStrictEqual(
+      patches.map((changes) => changes.map(({ change, movedTo, path }) => [change, path, movedTo])),
+      [
+        [["added", "/sandbox/project/a.txt", undefined]],
+        [["moved", "/sandbox/project/a.txt", "/sandbox/project/b.txt"]],
+        [["deleted", "/sandbox/project/b.txt", undefined]]
+      ]
+    )
+  })
+
+  it("tell a plan that is proposed apart from the answer around it", () => {
+    const texts = only(replay("08-plan").signals, "item").flatMap(({ item, status }) =>
+      status === "completed" && "text" in item && item._tag !== "userMessage" ? [item.text] : []
+    )
+    assert.deepStrictEqual(texts, ["- look\n- act\n", "I looked.\n"])
+  })
+
+  it.each(["06-C-resume-never", "13-compact"])("%s: tell a compaction once, within its turn", (name) => {
+    const { signals } = replay(name)
+    const of = signals.flatMap((signal) =>
+      signal._tag === "item" && signal.item._tag === "compaction" ? [[signal.turn, signal.status]] : []
+    )
+    const compacting = only(signals, "turnCompacting").map(({ turn }) => turn)
+    assert.lengthOf(compacting, 1)
+    const [turn] = compacting
+    assert.deepStrictEqual(of, [[turn, undefined], [turn, "completed"]])
+    assert.isTrue(only(signals, "turnEnded").some((end) => end.turn === turn))
   })
 
   it("tell questions, permissions, tools of MCP servers and their elicitations as what they are", () => {
