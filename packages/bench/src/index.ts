@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+export * as CodexStarts from "./CodexStarts.ts"
 export * as Imports from "./Imports.ts"
 export * as Ingest from "./Ingest.ts"
 export * as Isolation from "./Isolation.ts"

@@ -1,5 +1,6 @@
 /** Each benchmark runs, finds nothing broken, and reports what it says that it measures. */
 import { assert, describe, it } from "@effect/vitest"
+import * as CodexStarts from "@reins/bench/CodexStarts"
 import * as Imports from "@reins/bench/Imports"
 import * as Ingest from "@reins/bench/Ingest"
 import * as Isolation from "@reins/bench/Isolation"
@@ -10,6 +11,7 @@ import * as Times from "@reins/bench/Times"
 import * as Effect from "effect/Effect"
 import * as bench from "../src/internal/bench.ts"
 import * as commands from "../src/internal/commands.ts"
+import * as codexReport from "../src/internal/codexReport.ts"
 import * as importsReport from "../src/internal/importsReport.ts"
 import * as ingestReport from "../src/internal/ingestReport.ts"
 import * as isolationReport from "../src/internal/isolationReport.ts"
@@ -113,6 +115,16 @@ describe("a quick run", () => {
       assertReport(timesReport.render(report))
     }), 180_000)
 
+  it.live("of codex has the start of Reins beside the bare server's", () =>
+    Effect.gen(function*() {
+      const report = yield* CodexStarts.run(CodexStarts.quick, quiet)
+      assert.deepStrictEqual(report.rows.map(({ name }) => name), ["bare", "CodexServer", "CodexServer with a lease"])
+      assertTimes(report.rows.flatMap(({ time, toBare }) => [time, toBare]))
+      assert.strictEqual(report.rows[0]?.toBare, 1)
+      assert.match(report.version, /^\d+\.\d+\.\d+$/)
+      assertReport(codexReport.render(report))
+    }), 60_000)
+
   it.live("of import has every package beside effect and the SDK", () =>
     Effect.gen(function*() {
       const report = yield* Imports.run(Imports.quick, quiet)
@@ -138,7 +150,7 @@ describe("a benchmark", () => {
     }))
 
   it("takes the options that it has, and refuses others", () => {
-    for (const name of ["ingest", "journal", "isolation", "rpc", "sessions", "times", "import"]) {
+    for (const name of ["ingest", "journal", "isolation", "rpc", "sessions", "times", "codex", "import"]) {
       assert.isFunction(commands.choose([name, "--quick", "--rounds", "2"]))
       assert.include(commands.usage, `\n  ${name} `)
     }

@@ -1,6 +1,7 @@
 /** The benchmarks by name, with the options of each. */
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
+import * as CodexStarts from "../CodexStarts.ts"
 import * as Imports from "../Imports.ts"
 import * as Ingest from "../Ingest.ts"
 import * as Isolation from "../Isolation.ts"
@@ -9,6 +10,7 @@ import * as OpenSessions from "../OpenSessions.ts"
 import * as Rpc from "../Rpc.ts"
 import * as Times from "../Times.ts"
 import type { BenchFailed } from "./bench.ts"
+import * as codexReport from "./codexReport.ts"
 import * as importsReport from "./importsReport.ts"
 import * as ingestReport from "./ingestReport.ts"
 import * as isolationReport from "./isolationReport.ts"
@@ -26,10 +28,12 @@ Benchmarks:
   rpc           what an agent says over JSON-RPC, beside a plain loop of lines and the ACP SDK
   sessions      an event's price with up to 1,000 sessions open, and the memory of an idle one
   times         interrupt, open and recovery with the real OpenCode, beside the bare server
+  codex         the start of the real Codex until it is ready, beside the bare server
   import        loading the packages in a fresh process, beside effect alone and the SDK
 
 Options:
-  --rounds N    counted runs of each contender (default 7 in ingest, isolation and rpc, 15 in the others)
+  --rounds N    counted runs of each contender (default 7 in ingest, isolation and rpc, 20 in codex, 15 in
+                the others)
   --events N    deltas of one run (default 100000 in ingest, rpc and sessions, 50000 in journal, 1000 in isolation)
   --sessions N  of ingest: open sessions of the larger case (default 1000)
   --quick       a short run that only finds what is broken
@@ -109,6 +113,12 @@ const benchmarks: { readonly [name: string]: (args: ReadonlyArray<string>) => Ch
     const base = given.quick ? Times.quick : Times.full
     const options: Times.Options = { ...base, rounds: given.count("rounds", base.rounds) }
     return (progress) => Effect.map(Times.run(options, progress), timesReport.render)
+  },
+  codex: (args) => {
+    const given = read(args, ["rounds"])
+    const base = given.quick ? CodexStarts.quick : CodexStarts.full
+    const options: CodexStarts.Options = { ...base, rounds: given.count("rounds", base.rounds) }
+    return (progress) => Effect.map(CodexStarts.run(options, progress), codexReport.render)
   },
   import: (args) => {
     const given = read(args, ["rounds"])
