@@ -37,7 +37,7 @@ import * as turns from "./internal/turns.ts"
  * |---|---|---|
  * | `text` | content, `reasoning?` | a text, after an optional chain of thought |
  * | `reasoning` | content, `answer?` | a chain of thought (`reasoning_content`), then an optional text |
- * | `tools` | `tools: [{ name, args? \| rawArgs? \| input?, id? }]`, content, `reasoning?` | calls, several are parallel; `input` is the text of a custom tool |
+ * | `tools` | `tools: [{ name, args? \| rawArgs? \| input?, namespace?, id? }]`, content, `reasoning?` | calls, several are parallel; `input` is the text of a custom tool, `namespace` that of an MCP server on the Responses wire |
  * | `status` | `code`, `headers?`, `body?`, `message?` | an HTTP answer without a model behind it |
  * | `hang` | `headers?` | not a byte, or with `headers: true` nothing but headers |
  * | `stall` | content, `after?` (1) | silence after that many chunks |

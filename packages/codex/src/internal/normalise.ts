@@ -199,8 +199,6 @@ const item = (
       if (before === undefined) state.attempt.push(key)
     } else if (said === undefined) progressed(state)
   }
-  if (content._tag === "compaction" && !ended && path.agentPath === undefined)
-    out.push({ _tag: "turnCompacting", turn })
   if (content._tag === "subagent") subagents(state, content.path ?? [], path, out)
   out.push({
     _tag: "item",
@@ -214,6 +212,9 @@ const item = (
     ...(status === undefined && state.ended.has(turn) ? { background: true } : undefined),
     ...path
   })
+  // After its item: an item alone says that the turn works again.
+  if (content._tag === "compaction" && !ended && path.agentPath === undefined)
+    out.push({ _tag: "turnCompacting", turn })
 }
 
 const subagents = (state: ThreadState, threads: ReadonlyArray<string>, path: Path, out: Array<Signal>): void => {
@@ -404,8 +405,10 @@ const handlers: { readonly [M in Method]: (state: ThreadState, params: Params<M>
   },
   "mcpServer/startupStatus/updated": (state, { error, name, status, threadId }, out) => {
     if (threadId !== undefined && threadId !== null && threadId !== state.threadId) return
+    if (status === "ready") out.push(notice("info", "mcpConnected", `The MCP server "${name}" is connected.`))
     if (status === "failed" || status === "cancelled") {
-      out.push(notice("warning", "mcpServer", sentence(`The MCP server "${name}" could not be started.`, error)))
+      const text = `The MCP server "${name}" failed, and the session does without it.`
+      out.push(notice("warning", "mcpFailed", sentence(text, error)))
     }
   },
   "serverRequest/resolved": (state, { requestId, threadId }, out) => {

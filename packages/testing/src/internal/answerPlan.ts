@@ -93,7 +93,8 @@ const calls = (step: Extract<Step, { readonly do: "tools" }>, serial: number): A
       index,
       id: call.id ?? `call_${serial}_${index}`,
       name: call.name,
-      custom: call.input !== undefined
+      custom: call.input !== undefined,
+      ...(call.namespace === undefined ? undefined : { namespace: call.namespace })
     } as const,
     ...sliced(call.input ?? call.rawArgs ?? JSON.stringify(call.args ?? {}), step.chunkSize ?? argumentPiece)
       .map((text) => ({ kind: "arguments", index, text }) as const)

@@ -26,6 +26,7 @@ export const Usage = Schema.Struct({
 /** One tool call; `rawArgs` is sent as it stands, so it may be broken JSON; `input` is the text for a custom tool. */
 export const ToolCall = Schema.Struct({
   name: Schema.String,
+  namespace: Schema.optionalKey(Schema.String),
   args: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json)),
   rawArgs: Schema.optionalKey(Schema.String),
   input: Schema.optionalKey(Schema.String),

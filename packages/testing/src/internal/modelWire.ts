@@ -20,6 +20,7 @@ export type Delta =
     readonly index: number
     readonly id: string
     readonly name: string
+    readonly namespace?: string
     /** A tool that takes plain text. */
     readonly custom: boolean
   }

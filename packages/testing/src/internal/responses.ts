@@ -120,6 +120,7 @@ const itemJson = (item: Growing, status: "in_progress" | "completed") => {
         id: item.id,
         call_id: item.call.id,
         name: item.call.name,
+        ...(item.call.namespace === undefined ? undefined : { namespace: item.call.namespace }),
         status,
         [item.call.custom ? "input" : "arguments"]: item.text
       }
