@@ -1,5 +1,6 @@
 /** A conversation of the real Codex whose model is changed. */
 import { assert, layer } from "@effect/vitest"
+import type { Session } from "@reins/core/Session"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import { Effect } from "effect"
 import * as Codex from "./fixtures/codexHost.ts"
@@ -55,46 +56,46 @@ const items = [
   "ItemCompleted assistantMessage"
 ]
 
+const asked = Effect.flatMap(ScriptedModel.ScriptedModel, (model) => model.requests)
+
+/** The first turn with another model: paid for twice, and told whole. */
+const assertChanged = Effect.fnUntraced(function*(session: Session, before: number) {
+  const { events, outcome } = yield* turnOf(session, second)
+  assertCompacted((yield* asked).slice(before))
+  assert.deepStrictEqual(outcome, completed)
+  assert.deepStrictEqual(answers(events), ["the second answer, and all of it"])
+  assert.deepStrictEqual(told(events), items)
+  assertWhole(events)
+})
+
 layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("the model of a conversation", (it) => {
   it.effect("codex trap 14: that is changed makes the old one sum up what was said, and the new one answers", () =>
     Effect.gen(function*() {
-      const model = yield* ScriptedModel.ScriptedModel
       const session = yield* Codex.open({ model: older })
       const heard = yield* Host.record(session)
       assert.deepStrictEqual((yield* turnOf(session, first)).outcome, completed)
-      const before = (yield* model.requests).length
+      const before = (yield* asked).length
       yield* session.configure({ model: newer })
-      const { events, outcome } = yield* turnOf(session, second)
-      assertCompacted((yield* model.requests).slice(before))
-      assert.deepStrictEqual(outcome, completed)
-      assert.deepStrictEqual(answers(events), ["the second answer, and all of it"])
-      assert.deepStrictEqual(told(events), items)
-      assertWhole(events)
+      yield* assertChanged(session, before)
       // The item is all that Codex says of it here.
       assert.deepStrictEqual(warnings(heard), [])
     }))
 
   it.effect("codex trap 14: that is another one after a restart of the server is told as a notice, too", () =>
     Effect.gen(function*() {
-      const model = yield* ScriptedModel.ScriptedModel
       const id = yield* Effect.scoped(Effect.gen(function*() {
         const session = yield* Codex.open({ model: older })
         assert.deepStrictEqual((yield* turnOf(session, first)).outcome, completed)
         return session.id
       }))
       for (const pid of yield* Codex.servers) yield* Processes.kill(pid, "SIGKILL")
-      const before = (yield* model.requests).length
+      const before = (yield* asked).length
       const session = yield* Codex.open({ id, model: newer })
       const notice = yield* Host.awaitEvent(
         session,
         (event) => event._tag === "Notice" && event.text.includes(newer)
       )
       assert.deepInclude(notice, { level: "warning", code: "codexWarning" })
-      const { events, outcome } = yield* turnOf(session, second)
-      assertCompacted((yield* model.requests).slice(before))
-      assert.deepStrictEqual(outcome, completed)
-      assert.deepStrictEqual(answers(events), ["the second answer, and all of it"])
-      assert.deepStrictEqual(told(events), items)
-      assertWhole(events)
+      yield* assertChanged(session, before)
     }))
 })
