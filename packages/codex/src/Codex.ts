@@ -7,6 +7,7 @@ import * as AgentError from "@reins/core/AgentError"
 import * as Capabilities from "@reins/core/Capabilities"
 import type { Mode } from "@reins/core/Catalogue"
 import type { Conversation } from "@reins/core/Conversation"
+import * as McpServer from "@reins/core/McpServer"
 import type {
   Connection,
   ConnectOptions,
@@ -31,6 +32,7 @@ import type * as Wire from "./CodexSchema.ts"
 import * as CodexServer from "./CodexServer.ts"
 import * as approvals from "./internal/approvals.ts"
 import * as cursors from "./internal/cursor.ts"
+import * as mcp from "./internal/mcp.ts"
 import * as parts from "./internal/parts.ts"
 import * as record from "./internal/record.ts"
 import * as requests from "./internal/requests.ts"
@@ -90,6 +92,7 @@ export const capabilities: Capabilities.Capabilities = {
   revert: true,
   compact: true,
   images: true,
+  mcpServers: true,
   setModel: true,
   setMode: true,
   setTitle: true,
@@ -233,7 +236,8 @@ export const make = (
         cwd: session.cwd,
         approvalPolicy: choice.approval.approvalPolicy,
         sandbox: choice.approval.sandbox,
-        ...(choice.model === undefined ? undefined : { model: choice.model })
+        ...(choice.model === undefined ? undefined : { model: choice.model }),
+        ...(session.mcpServers === undefined ? undefined : { config: mcp.config(session.mcpServers) })
       }
       const fresh = (how: Opened) =>
         Effect.map(client.startThread(settings), ({ thread }) => ({ threadId: thread.id, how }))
@@ -254,6 +258,7 @@ export const make = (
       yield* checkMode(session.mode)
       const { live, server } = yield* serverFor(session)
       yield* server.listen(session.report)
+      yield* server.hide(McpServer.secrets(session.mcpServers ?? {}))
       let choice: Choice = {
         model: session.model,
         effort: session.variant,

@@ -21,6 +21,7 @@ import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Queue from "effect/Queue"
+import type * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -85,6 +86,8 @@ export interface CodexServer {
   readonly live: Effect.Effect<Live, AgentError.AgentError>
   /** Hears a thread, from what was said of it since it began. */
   readonly attach: (threadId: string) => Effect.Effect<Attachment, AgentError.AgentError, Scope.Scope>
+  /** Keeps secrets that a session brings along out of what the agent says, until the scope closes. */
+  readonly hide: (secrets: ReadonlyArray<Redacted.Redacted<string>>) => Effect.Effect<void, never, Scope.Scope>
   /** Hears what becomes of the process. */
   readonly listen: ProcessReports.ProcessReports["listen"]
 }
@@ -133,6 +136,10 @@ export const make = Effect.fnUntraced(function*(
   const home = options.env["CODEX_HOME"] ?? (yield* variable("CODEX_HOME"))
   const userHome = options.env["HOME"] ?? (yield* variable("HOME"))
   const configFile = `${home === "" ? `${userHome}/.codex` : home}/config.toml`
+
+  /** One entry for each session that has secrets. */
+  const hidden = new Set<ReadonlyArray<Redacted.Redacted<string>>>()
+  let clean = Redaction.jsonFilter([])
 
   let current: Live | undefined
   /** What the agent still waits for in threads that nobody listens to now. */
@@ -188,6 +195,7 @@ export const make = Effect.fnUntraced(function*(
               target,
               receive: (messages) => Effect.sync(() => threads.push(messages)),
               overloadCode: JsonRpcPeer.codes.overloaded,
+              clean: (text) => clean(text),
               redactor
             })
             answering = peer
@@ -258,6 +266,18 @@ export const make = Effect.fnUntraced(function*(
   return {
     live,
     listen: reports.listen,
+    hide: (secrets) =>
+      secrets.length === 0 ? Effect.void : Effect.acquireRelease(
+        Effect.sync(() => {
+          hidden.add(secrets)
+          clean = Redaction.jsonFilter([...hidden].flat())
+        }),
+        () =>
+          Effect.sync(() => {
+            hidden.delete(secrets)
+            clean = Redaction.jsonFilter([...hidden].flat())
+          })
+      ),
     attach: (threadId) =>
       Effect.acquireRelease(
         Effect.gen(function*() {

@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { AgentError } from "./AgentError.ts"
+import * as McpServer from "./McpServer.ts"
 import type { Model, Place, ProviderInstance } from "./Provider.ts"
 
 const optional = Schema.optionalKey
@@ -63,6 +64,10 @@ export const Command = Schema.Struct({
  */
 export type Command = typeof Command.Type
 
+/** What cannot be a place is refused before a provider is asked about it. */
+const ask = <A>(place: Place, answer: Effect.Effect<A, AgentError>): Effect.Effect<A, AgentError> =>
+  Effect.suspend(() => McpServer.problem(place.mcpServers ?? {}) ?? answer)
+
 /**
  * The models that a provider offers in a place.
  *
@@ -70,7 +75,7 @@ export type Command = typeof Command.Type
  * @since 0.1.0
  */
 export const models = (provider: ProviderInstance, place: Place): Effect.Effect<ReadonlyArray<Model>, AgentError> =>
-  provider.models(place)
+  ask(place, provider.models(place))
 
 /**
  * The modes that a provider offers in a place, subagents included; none where it has none.
@@ -79,7 +84,7 @@ export const models = (provider: ProviderInstance, place: Place): Effect.Effect<
  * @since 0.1.0
  */
 export const modes = (provider: ProviderInstance, place: Place): Effect.Effect<ReadonlyArray<Mode>, AgentError> =>
-  provider.modes?.(place) ?? Effect.succeed([])
+  ask(place, provider.modes?.(place) ?? Effect.succeed([]))
 
 /**
  * The slash commands and skills that a provider offers in a place; none where it has none.
@@ -88,4 +93,4 @@ export const modes = (provider: ProviderInstance, place: Place): Effect.Effect<R
  * @since 0.1.0
  */
 export const commands = (provider: ProviderInstance, place: Place): Effect.Effect<ReadonlyArray<Command>, AgentError> =>
-  provider.commands?.(place) ?? Effect.succeed([])
+  ask(place, provider.commands?.(place) ?? Effect.succeed([]))

@@ -7,15 +7,16 @@
  */
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as AgentError from "./AgentError.ts"
 import * as Redaction from "./Redaction.ts"
 
 const optional = Schema.optionalKey
 const Secret = Schema.Redacted(Schema.String, { disallowJsonEncode: true })
 
 /**
- * How the agent reaches the server. Headers are secrets; so are variables that are given as `Redacted`, or are long
- * enough to be told from ordinary words (`Redaction.minLength`). No event, error or log line shows them. Waits are in
- * milliseconds.
+ * How the agent reaches the server. Headers are secrets; so are variables that are given as `Redacted`, and others that
+ * are neither short (`Redaction.minLength`) nor a single word, a number or an absolute path. No event, error or log line
+ * shows them. Waits are in milliseconds.
  *
  * @category schemas
  * @since 0.1.0
@@ -109,6 +110,54 @@ export const remote = (
   }
 }
 
+const problemOf = (name: string, server: McpServer): string | undefined => {
+  if (!/^[A-Za-z0-9][\w-]{0,63}$/.test(name)) {
+    return "The name of an MCP server has letters, digits, _ and -, 64 at the most."
+  }
+  const { startTimeout } = server
+  if (startTimeout !== undefined && !(Number.isSafeInteger(startTimeout) && startTimeout > 0)) {
+    return "The wait for an MCP server is a whole number of milliseconds above 0."
+  }
+  if (server._tag === "local" && (server.command[0] ?? "").trim() === "") return "The command is empty."
+  if (server._tag === "remote" && !(URL.canParse(server.url) && /^https?:$/.test(new URL(server.url).protocol))) {
+    return "The URL is none of http or https."
+  }
+  return undefined
+}
+
+/**
+ * What keeps a set from being used, whatever the agent is. Sessions and catalogues look before they ask a provider.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const problem = (servers: McpServers): AgentError.AgentError | undefined => {
+  for (const [name, server] of Object.entries(servers)) {
+    const description = problemOf(name, server)
+    if (description !== undefined) {
+      return AgentError.make(new AgentError.InvalidRequest({ field: `mcpServers.${name}`, description }))
+    }
+  }
+  return undefined
+}
+
+/**
+ * Variables or headers as the agent needs them, with their secrets: for adapters, on their way to the agent alone.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const revealed = (
+  values: Readonly<Record<string, string | Redacted.Redacted<string>>>
+): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name, typeof value === "string" ? value : Redacted.value(value)])
+  )
+
+/** A word, a number or a path: taken out it would take the protocol's own words and the names of files along. */
+const isOrdinary = (value: string): boolean =>
+  value.length < Redaction.minLength || /^(?:[A-Za-z]+|[\d.]+|(?:[A-Za-z]:)?[\\/][^+=]*)$/.test(value)
+
 /**
  * The values that must not be shown: headers, each also without the scheme before it, the variables that count as
  * secrets, and what stands before the host of a URL or is asked in it.
@@ -122,7 +171,7 @@ export const secrets = (servers: McpServers): ReadonlyArray<Redacted.Redacted<st
     if (server._tag === "local") {
       for (const value of Object.values(server.env ?? {})) {
         const plain = typeof value === "string" ? value : Redacted.value(value)
-        if (typeof value !== "string" || plain.length >= Redaction.minLength) found.add(plain)
+        if (typeof value !== "string" || !isOrdinary(plain)) found.add(plain)
       }
       continue
     }

@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Redacted from "effect/Redacted"
+import * as filter from "./internal/redaction/jsonFilter.ts"
 import * as patterns from "./internal/redaction/patterns.ts"
 import * as spans from "./internal/redaction/spans.ts"
 import * as tail from "./internal/redaction/tail.ts"
@@ -126,6 +127,17 @@ export const make = (options: {
 
   return { redact, redactJson: <A>(value: A) => walk(value, 0) as A, add, find, longest: known.longest }
 }
+
+/**
+ * Takes known values out of texts of JSON, as they are and once and twice escaped, and leaves JSON that can be read. For the
+ * messages of an agent: it costs one look for each value, and knows no other forms. Values shorter than `minLength` are
+ * ignored.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const jsonFilter = (secrets: Iterable<Redacted.Redacted<string>>): (text: string) => string =>
+  filter.make(secrets)
 
 /**
  * The end of what was written to a stream, such as stderr.

@@ -6,7 +6,16 @@ import { Redacted, Schema } from "effect"
 it("headers, redacted variables, long variables and what a URL holds are secrets", () => {
   const servers: McpServer.McpServers = {
     near: McpServer.local(["program"], {
-      env: { DEBUG: "1", LEVEL: "verbose-secret", PIN: Redacted.make("1234") }
+      env: {
+        DEBUG: "1",
+        // What the protocol and the files are called is no secret.
+        ROLE: "assistant",
+        PORT: "4096409640",
+        ROOT: "/home/user/project",
+        LEVEL: "verbose-secret",
+        KEY: "/9j/4AAQSkZJRg==",
+        PIN: Redacted.make("1234")
+      }
     }),
     far: McpServer.remote("http://user:pass-word@127.0.0.1/mcp?key=query-secret&n=1", {
       headers: { authorization: "Bearer token-secret", "x-key": Redacted.make("other-secret") }
@@ -14,7 +23,16 @@ it("headers, redacted variables, long variables and what a URL holds are secrets
   }
   assert.deepStrictEqual(
     McpServer.secrets(servers).map(Redacted.value).toSorted(),
-    ["1234", "Bearer token-secret", "other-secret", "pass-word", "query-secret", "token-secret", "verbose-secret"]
+    [
+      "/9j/4AAQSkZJRg==",
+      "1234",
+      "Bearer token-secret",
+      "other-secret",
+      "pass-word",
+      "query-secret",
+      "token-secret",
+      "verbose-secret"
+    ]
   )
 })
 
@@ -24,4 +42,23 @@ it("a server that is shown as JSON shows no header", () => {
   assert.isTrue(Schema.is(McpServer.McpServer)(server))
   const encode = Schema.encodeUnknownExit(Schema.toCodecJson(McpServer.McpServer))
   assert.strictEqual(encode(server)._tag, "Failure")
+})
+
+it("what cannot be a server is told with its name", () => {
+  const local = McpServer.local(["program"])
+  const wrong: ReadonlyArray<readonly [string, McpServer.McpServer]> = [
+    ["a b", local],
+    ["", local],
+    ["x".repeat(65), local],
+    ["numbers", McpServer.local([" "])],
+    ["numbers", McpServer.local(["program"], { startTimeout: 0 })],
+    ["numbers", McpServer.local(["program"], { startTimeout: 1.5 })],
+    ["numbers", McpServer.remote("file:///etc/passwd")],
+    ["numbers", McpServer.remote("no url")]
+  ]
+  for (const [name, server] of wrong) {
+    const reason = McpServer.problem({ fine: local, [name]: server })?.reason
+    assert.strictEqual(reason?._tag === "InvalidRequest" ? reason.field : undefined, `mcpServers.${name}`)
+  }
+  assert.isUndefined(McpServer.problem({ fine: local, "far-1": McpServer.remote("https://127.0.0.1/") }))
 })

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as AgentError from "@reins/core/AgentError"
+import * as Redaction from "@reins/core/Redaction"
 import type * as Provider from "@reins/core/Provider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -18,7 +19,6 @@ import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as errors from "./internal/errors.ts"
 import * as routes from "./internal/routes.ts"
-import * as secretFilter from "./internal/secretFilter.ts"
 import * as Wire from "./OpenCodeSchema.ts"
 
 /**
@@ -250,7 +250,7 @@ export const make = Effect.fnUntraced(function*(
       : HttpClientRequest.basicAuth(request, options.username ?? "opencode", options.password)
 
   // Tools inherit the password from the server, and may print it.
-  const withoutSecret = secretFilter.make([
+  const withoutSecret = Redaction.jsonFilter([
     ...(options.password === undefined ? [] : [options.password]),
     ...(options.secrets ?? [])
   ])

@@ -28,7 +28,6 @@ import { freePort } from "./internal/freePort.ts"
 import * as identify from "./internal/identify.ts"
 import * as modelTimeouts from "./internal/modelTimeouts.ts"
 import type * as normalise from "./internal/normalise.ts"
-import * as secretFilter from "./internal/secretFilter.ts"
 import * as serverLink from "./internal/serverLink.ts"
 import { remember } from "./internal/state.ts"
 import * as OpenCodeClient from "./OpenCodeClient.ts"
@@ -184,7 +183,7 @@ export const make = Effect.fnUntraced(function*(
   const dataDirectory = data !== "" ? data : `${options.env["HOME"] ?? (yield* variable("HOME"))}/.local/share`
 
   // Tools inherit the server's environment (measured on 1.18.33), so what they print may hold the password.
-  const clean = secretFilter.make(secrets)
+  const clean = Redaction.jsonFilter(secrets)
   const withoutSecret = (events: ReadonlyArray<string>): ReadonlyArray<string> =>
     events.some((data) => clean(data) !== data) ? events.map(clean) : events
 

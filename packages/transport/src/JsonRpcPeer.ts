@@ -121,6 +121,8 @@ export interface Options {
   readonly overloadCode?: number | undefined
   /** What is sent when nobody waits for a call any more. */
   readonly onCancel?: ((call: { readonly id: number; readonly method: string }) => Message | undefined) | undefined
+  /** Takes secrets out of what the agent says, before anybody reads it; must leave JSON. Asked for each message. */
+  readonly clean?: ((text: string) => string) | undefined
   /** Removes secrets from what is logged. */
   readonly redactor?: Redactor | undefined
   /** Records each message both ways. */
@@ -241,6 +243,7 @@ export const make = (options: Options): Effect.Effect<JsonRpcPeer, never, Scope.
     let noise = 0
     const noisy: Array<string> = []
     const reader = rpcReader.make({
+      clean: options.clean,
       maxMessage,
       onMessage: tape === undefined ? undefined : (message) => tape.record("in", channel, message as Schema.Json),
       onNoise: (text) => {

@@ -16,6 +16,7 @@ import { BindingStore } from "../BindingStore.ts"
 import type { Binding } from "../BindingStore.ts"
 import * as EventJournal from "../EventJournal.ts"
 import { SessionId } from "../Ids.ts"
+import * as McpServer from "../McpServer.ts"
 import * as Prompt from "../Prompt.ts"
 import { Providers } from "../Providers.ts"
 import type { Session } from "../Session.ts"
@@ -133,6 +134,8 @@ export const make = Effect.fnUntraced(function*(limits: Limits) {
     const cwd = options.cwd ?? binding?.cwd
     if (cwd === undefined) return yield* missing("cwd")
     const provider = yield* providers.get(providerId)
+    const wrong = McpServer.problem(options.mcpServers ?? {})
+    if (wrong !== undefined) return yield* wrong
     if (Object.keys(options.mcpServers ?? {}).length > 0 && !provider.capabilities.mcpServers) {
       return yield* AgentError.make(
         new AgentError.Unsupported({ operation: "MCP servers of a session", provider: providerId }),

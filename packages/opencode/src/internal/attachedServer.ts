@@ -6,7 +6,7 @@ import type { Signal } from "@reins/core/Signal"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as OpenCodeClient from "../OpenCodeClient.ts"
@@ -44,14 +44,8 @@ export const addressOf = (url: string): Effect.Effect<string, AgentError.AgentEr
 
 /** Events without the password, which tools inherit from their server and may print. */
 const cleaner = (password: Redacted.Redacted<string> | undefined) => {
-  const plain = password === undefined ? "" : Redacted.value(password)
-  // A short one would be found in ordinary words.
-  if (plain.length < Redaction.minLength) return (events: ReadonlyArray<string>) => events
-  const words = [...new Set([JSON.stringify(plain).slice(1, -1), JSON.stringify(JSON.stringify(plain)).slice(3, -3)])]
-  return (events: ReadonlyArray<string>) =>
-    events.some((data) => words.some((word) => data.includes(word)))
-      ? events.map((data) => words.reduce((text, word) => text.replaceAll(word, Redaction.replacement), data))
-      : events
+  const clean = Redaction.jsonFilter(password === undefined ? [] : [password])
+  return (events: ReadonlyArray<string>) => events.map(clean)
 }
 
 /** Listens to the server for as long as the scope lives, as often as it is run. */

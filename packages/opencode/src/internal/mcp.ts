@@ -2,14 +2,12 @@
  * MCP servers of sessions. They are added to a running server over HTTP: neither its environment, which every tool
  * inherits and `env` prints, nor a file holds their secrets, and one that hangs holds up no turn.
  */
-import * as AgentError from "@reins/core/AgentError"
 import * as McpServer from "@reins/core/McpServer"
 import * as Redaction from "@reins/core/Redaction"
 import type { Signal } from "@reins/core/Signal"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { OpenCodeClient } from "../OpenCodeClient.ts"
 import { remember } from "./state.ts"
@@ -33,13 +31,9 @@ export interface Sets {
   readonly of: (name: string | undefined) => McpServer.McpServers
 }
 
-const plain = (value: string | Redacted.Redacted<string>): string =>
-  typeof value === "string" ? value : Redacted.value(value)
-
-const plainAll = (values: Readonly<Record<string, string | Redacted.Redacted<string>>>): Record<string, string> =>
-  Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [name, plain(value)] as const).toSorted(([a], [b]) => a < b ? -1 : 1)
-  )
+/** In an order of their own, for the name of a set. */
+const sorted = (values: Parameters<typeof McpServer.revealed>[0]) =>
+  Object.fromEntries(Object.entries(McpServer.revealed(values)).toSorted(([a], [b]) => a < b ? -1 : 1))
 
 /** A server as OpenCode's configuration writes it. */
 const configOf = (server: McpServer.McpServer) => {
@@ -52,13 +46,13 @@ const configOf = (server: McpServer.McpServer) => {
       type: "local",
       command: server.command,
       ...(server.cwd === undefined ? undefined : { cwd: server.cwd }),
-      ...(server.env === undefined ? undefined : { environment: plainAll(server.env) }),
+      ...(server.env === undefined ? undefined : { environment: sorted(server.env) }),
       ...common
     }
     : {
       type: "remote",
       url: server.url,
-      ...(server.headers === undefined ? undefined : { headers: plainAll(server.headers) }),
+      ...(server.headers === undefined ? undefined : { headers: sorted(server.headers) }),
       ...common
     }
 }
@@ -83,30 +77,6 @@ export const makeSets = (): Sets => {
     },
     of: (name) => name === undefined ? {} : sets.get(name) ?? {}
   }
-}
-
-/** What is wrong with a set, before any process is started for it. */
-export const problem = (servers: McpServer.McpServers | undefined): AgentError.AgentError | undefined => {
-  const invalid = (name: string, description: string) =>
-    AgentError.make(new AgentError.InvalidRequest({ field: `mcpServers.${name}`, description }), {
-      provider: "opencode"
-    })
-  for (const [name, server] of Object.entries(servers ?? {})) {
-    if (!/^[A-Za-z0-9][\w-]{0,63}$/.test(name)) {
-      return invalid(name, "The name of an MCP server has letters, digits, _ and -, 64 at the most.")
-    }
-    const { startTimeout } = server
-    if (startTimeout !== undefined && !(Number.isSafeInteger(startTimeout) && startTimeout > 0)) {
-      return invalid(name, "The wait for an MCP server is a whole number of milliseconds above 0.")
-    }
-    if (server._tag === "local" && (server.command[0] ?? "").trim() === "") {
-      return invalid(name, "The command is empty.")
-    }
-    if (server._tag === "remote" && !(URL.canParse(server.url) && /^https?:$/.test(new URL(server.url).protocol))) {
-      return invalid(name, "The URL is none of http or https.")
-    }
-  }
-  return undefined
 }
 
 type Status = wire.McpStatus

@@ -69,8 +69,6 @@ export const make = Effect.fnUntraced(function*(id: string, options: Options) {
     }).pipe(Effect.provideService(FileSystem.FileSystem, fs), Effect.provideService(Path.Path, path))
 
   const keyOf = Effect.fnUntraced(function*(place: Place, ask: askRules.Extra | false) {
-    const wrong = mcp.problem(place.mcpServers)
-    if (wrong !== undefined) return yield* wrong
     if (url !== undefined) {
       if (Object.keys(place.mcpServers ?? {}).length > 0) {
         return yield* AgentError.make(

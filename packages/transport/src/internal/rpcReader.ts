@@ -28,11 +28,13 @@ export interface RpcReaderOptions {
   /** Text that is no message. */
   readonly onNoise: (text: string) => void
   readonly onMessage: ((message: object) => void) | undefined
+  /** Takes secrets out of a message before it is read. */
+  readonly clean: ((text: string) => string) | undefined
 }
 
 const isId = (id: unknown): id is Id => typeof id === "number" || typeof id === "string"
 
-export const make = ({ maxMessage, onMessage, onNoise }: RpcReaderOptions): RpcReader => {
+export const make = ({ clean, maxMessage, onMessage, onNoise }: RpcReaderOptions): RpcReader => {
   const lines = jsonLines.make()
   let broken = false
 
@@ -52,13 +54,14 @@ export const make = ({ maxMessage, onMessage, onNoise }: RpcReaderOptions): RpcR
     onMessage?.(value)
   }
 
-  const parse = (text: string, steps: Array<Step>): void => {
+  const parse = (raw: string, steps: Array<Step>): void => {
     // An empty line is nothing, and a line end of two characters leaves one that JSON passes over.
-    if (text === "" || text === "\r" || broken) return
-    if (text.length > maxMessage) {
+    if (raw === "" || raw === "\r" || broken) return
+    if (raw.length > maxMessage) {
       broken = true
       return
     }
+    const text = clean === undefined ? raw : clean(raw)
     let value: unknown
     try {
       value = JSON.parse(text)

@@ -1,11 +1,10 @@
-/** Known secrets in what the server says. */
+/** Known secrets in the messages of an agent. */
 import { assert, it } from "@effect/vitest"
 import * as Redaction from "@reins/core/Redaction"
 import { Redacted } from "effect"
-import * as secretFilter from "../src/internal/secretFilter.ts"
 
 const secret = "a \"quoted\" \\ secret"
-const filter = secretFilter.make([Redacted.make(secret), Redacted.make("on"), Redacted.make(`long ${secret}`)])
+const filter = Redaction.jsonFilter([Redacted.make(secret), Redacted.make("on"), Redacted.make(`long ${secret}`)])
 
 it("takes secrets out as they stand in JSON, and leaves JSON that can be read", () => {
   const inner = JSON.stringify({ output: `it is ${secret}!` })

@@ -1,14 +1,14 @@
-/** Takes known secrets out of JSON texts: tools inherit them from the server or hold them, and may print them. */
-import * as Redaction from "@reins/core/Redaction"
+/** Takes known secrets out of JSON texts: tools inherit them from the agent or hold them, and may print them. */
 import * as Redacted from "effect/Redacted"
+import { replacement } from "./spans.ts"
+import { minLength } from "./values.ts"
 
-/** Replaces them as they are and as they stand inside of JSON, once and twice escaped. Costs one look per secret. */
-export const make = (secrets: ReadonlyArray<Redacted.Redacted<string>>): (text: string) => string => {
+export const make = (secrets: Iterable<Redacted.Redacted<string>>): (text: string) => string => {
   const words = new Set<string>()
   for (const secret of secrets) {
     let word = Redacted.value(secret)
     // A short one would be found in the words of the protocol itself.
-    if (word.length < Redaction.minLength) continue
+    if (word.length < minLength) continue
     for (let depth = 0; depth < 3 && word !== ""; depth++) {
       words.add(word)
       word = JSON.stringify(word).slice(1, -1)
@@ -18,7 +18,7 @@ export const make = (secrets: ReadonlyArray<Redacted.Redacted<string>>): (text: 
   const all = [...words].toSorted((a, b) => b.length - a.length)
   return (text) => {
     let clean = text
-    for (const word of all) if (clean.includes(word)) clean = clean.replaceAll(word, Redaction.replacement)
+    for (const word of all) if (clean.includes(word)) clean = clean.replaceAll(word, replacement)
     return clean
   }
 }

@@ -1,0 +1,117 @@
+/** MCP servers that a session of the real Codex brings along. */
+import { assert, layer } from "@effect/vitest"
+import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import * as McpServer from "@reins/core/McpServer"
+import * as Redaction from "@reins/core/Redaction"
+import type { Lagged, SessionEvent } from "@reins/core/SessionEvent"
+import type * as ScriptedModel from "@reins/testing/ScriptedModel"
+import { Effect, FileSystem, Redacted, Stream } from "effect"
+import { fileURLToPath } from "node:url"
+import * as Codex from "./fixtures/codexHost.ts"
+import * as Host from "./fixtures/host.ts"
+import { prompt, text } from "./fixtures/script.ts"
+
+const program = fileURLToPath(new URL("./fixtures/mcpServer.mjs", import.meta.url))
+const secret = "sesame-\"open\"-9f2c"
+const local = (manner: string, options: Parameters<typeof McpServer.local>[1] = {}) =>
+  McpServer.local([process.execPath, program, manner], { env: { MCP_SECRET: Redacted.make(secret) }, ...options })
+
+/** Codex calls the tools of a server by a namespace. */
+const call = (name: string, args: Record<string, number> = {}): ScriptedModel.Step => ({
+  do: "tools",
+  tools: [{ name, namespace: "mcp__numbers", args }]
+})
+
+const isToolCall = (event: SessionEvent | Lagged): event is Extract<SessionEvent, { readonly _tag: "ItemCompleted" }> =>
+  event._tag === "ItemCompleted" && event.item._tag === "toolCall"
+
+const completed = { _tag: "completed", stopReason: "endTurn" } as const
+
+layer(Codex.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: true, timeout: "60 seconds" })(
+  "MCP servers of a Codex session",
+  (it) => {
+    it.effect("a tool is offered, asked about, and called", () =>
+      Effect.gen(function*() {
+        const session = yield* Codex.open({ mcpServers: { numbers: local("works") } })
+        yield* session.attach()
+        const turn = yield* session.prompt(prompt("add", call("add", { a: 20, b: 22 }), text("added")))
+        const request = yield* Host.awaitEvent(session, Host.isTag("RequestOpened"))
+        assert.strictEqual(request.kind, "tool")
+        assert.strictEqual(request.facts.tool, "numbers.add")
+        assert.deepStrictEqual(request.facts.input, { a: 20, b: 22 })
+        yield* session.answer(request.requestId, { _tag: "accept" })
+        assert.deepStrictEqual(yield* turn.outcome, completed)
+        const done = yield* Host.awaitEvent(session, isToolCall)
+        assert.strictEqual(done.status, "completed")
+        if (done.item._tag === "toolCall") {
+          assert.strictEqual(done.item.server, "numbers")
+          assert.include(JSON.stringify(done.item.output), "42")
+        }
+      }))
+
+    it.effect("a declined tool is not called, and the turn goes on", () =>
+      Effect.gen(function*() {
+        const session = yield* Codex.open({ mcpServers: { numbers: local("works") } })
+        yield* session.attach()
+        const turn = yield* session.prompt(prompt("add", call("add", { a: 1, b: 1 }), text("left it")))
+        const request = yield* Host.awaitEvent(session, Host.isTag("RequestOpened"))
+        yield* session.answer(request.requestId, { _tag: "decline" })
+        assert.deepStrictEqual(yield* turn.outcome, completed)
+        assert.notStrictEqual((yield* Host.awaitEvent(session, isToolCall)).status, "completed")
+      }))
+
+    it.effect("its secrets are in no file of the agent's home, and in no event when a tool tells them", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const { home } = yield* Codex.Place
+        const session = yield* Codex.open({
+          mcpServers: { numbers: local("works") },
+          policy: ApprovalPolicy.fullAccess
+        })
+        const first = yield* session.prompt(prompt("add", call("add", { a: 1, b: 2 }), text("added")))
+        assert.deepStrictEqual(yield* first.outcome, completed)
+        for (const name of yield* fs.readDirectory(home, { recursive: true })) {
+          const file = `${home}/${name}`
+          if ((yield* fs.stat(file)).type !== "File") continue
+          assert.isFalse((yield* fs.readFileString(file)).includes("sesame"), name)
+        }
+        const turn = yield* session.prompt(prompt("tell", call("tell"), text("told")))
+        const events = yield* turn.events.pipe(Stream.runCollect)
+        assert.deepStrictEqual(yield* turn.outcome, completed)
+        const told = JSON.stringify([[...events], yield* session.history()])
+        // The tool did print it: what the host reads has it taken out, live and in what the agent keeps.
+        assert.isAtLeast(told.split(`it is ${Redaction.replacement}`).length, 3)
+        for (const form of [secret, JSON.stringify(secret).slice(1, -1)]) assert.isFalse(told.includes(form))
+      }))
+
+    it.effect("one that dies, and one that hangs, is told, and the session does without it", () =>
+      Effect.gen(function*() {
+        for (const manner of ["dies", "hangs"]) {
+          const session = yield* Codex.open({ mcpServers: { numbers: local(manner, { startTimeout: 1_000 }) } })
+          yield* session.attach()
+          const turn = yield* session.prompt(prompt("go on", text("went on")))
+          const notice = yield* Host.awaitEvent(
+            session,
+            (event): event is Extract<SessionEvent, { readonly _tag: "Notice" }> =>
+              event._tag === "Notice" && event.code === "mcpFailed"
+          )
+          assert.include(notice.text, "The MCP server \"numbers\" failed, and the session does without it.")
+          assert.notInclude(notice.text, secret)
+          assert.deepStrictEqual(yield* turn.outcome, completed)
+        }
+      }))
+
+    it.effect("what cannot be a server is refused before anything is sent", () =>
+      Effect.gen(function*() {
+        const wrong = (servers: McpServer.McpServers) => Effect.flip(Codex.open({ mcpServers: servers }))
+        for (
+          const servers of [
+            { "a b": local("works") },
+            { numbers: McpServer.local([" "]) },
+            { numbers: McpServer.remote("file:///etc/passwd") },
+            { numbers: local("works", { startTimeout: -1 }) }
+          ]
+        ) assert.strictEqual((yield* wrong(servers)).reason._tag, "InvalidRequest")
+      }))
+  }
+)
