@@ -72,7 +72,8 @@ layer(Codex.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: 
         assert.deepStrictEqual(yield* first.outcome, completed)
         for (const name of yield* fs.readDirectory(home, { recursive: true })) {
           const file = `${home}/${name}`
-          if ((yield* fs.stat(file)).type !== "File") continue
+          // The agent has links to its own binary there.
+          if (name.startsWith("tmp/arg0") || (yield* fs.stat(file)).type !== "File") continue
           assert.isFalse((yield* fs.readFileString(file)).includes("sesame"), name)
         }
         const turn = yield* session.prompt(prompt("tell", call("tell"), text("told")))
