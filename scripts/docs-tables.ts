@@ -269,6 +269,7 @@ const valueTables = {
     values<SettledBy>(SettledBy.literals, {
       user: "a host called `answer`",
       policy: "a rule, or an earlier `acceptForSession`; `rule` names it",
+      host: "a tool of the host that the agent called: what it came to, or why it failed",
       provider: "the agent's side: it was answered there",
       expiry: "`approvalExpiresAfter` was over; the turn is interrupted",
       teardown: "its turn or its session ended",

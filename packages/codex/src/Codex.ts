@@ -32,6 +32,7 @@ import type * as Wire from "./CodexSchema.ts"
 import * as CodexServer from "./CodexServer.ts"
 import * as approvals from "./internal/approvals.ts"
 import * as cursors from "./internal/cursor.ts"
+import * as hostTools from "./internal/hostTools.ts"
 import * as mcp from "./internal/mcp.ts"
 import * as parts from "./internal/parts.ts"
 import * as record from "./internal/record.ts"
@@ -93,6 +94,7 @@ export const capabilities: Capabilities.Capabilities = {
   compact: true,
   images: true,
   mcpServers: true,
+  hostTools: true,
   setModel: true,
   setMode: true,
   setTitle: true,
@@ -239,8 +241,9 @@ export const make = (
         ...(choice.model === undefined ? undefined : { model: choice.model }),
         ...(session.mcpServers === undefined ? undefined : { config: mcp.config(session.mcpServers) })
       }
+      const offered = session.tools === undefined ? undefined : { dynamicTools: hostTools.specs(session.tools) }
       const fresh = (how: Opened) =>
-        Effect.map(client.startThread(settings), ({ thread }) => ({ threadId: thread.id, how }))
+        Effect.map(client.startThread({ ...settings, ...offered }), ({ thread }) => ({ threadId: thread.id, how }))
       if (session.cursor === undefined) return yield* fresh({ _tag: "new" })
       const { threadId } = yield* cursors.decode(session.cursor)
       return yield* client.resumeThread(threadId, settings).pipe(
@@ -363,9 +366,19 @@ export const make = (
           Effect.suspend(() => {
             const ask = state.asks.get(request.key)
             if (ask === undefined) return Effect.succeed("gone" as const)
-            return Effect.map(
-              peer.answer(ask.id, requests.answered(ask.method, ask.params, answer)),
-              (sent) => sent ? "delivered" as const : "gone" as const
+            // A turn that goes on after a cancelled request is ended; one that is over by itself has another after it.
+            const { turn } = state
+            const ends = answer._tag === "cancel" && !requests.endsByCancel(ask.method) &&
+              (request.turn === turn || request.agentPath !== undefined)
+            return peer.answer(ask.id, requests.answered(ask.method, ask.params, answer)).pipe(
+              Effect.tap((sent) => {
+                // Not every method is said to be resolved afterwards.
+                if (sent) state.asks.delete(request.key)
+                return sent && ends && turn !== undefined
+                  ? Effect.catchIf(client.interruptTurn(threadId, turn), isOver, () => Effect.void)
+                  : Effect.void
+              }),
+              Effect.map((sent) => sent ? "delivered" as const : "gone" as const)
             )
           }),
         snapshot: (request) => record.snapshot(client, state, request),

@@ -121,7 +121,8 @@ export const make = (peer: JsonRpcPeer) => {
           })
       ),
     account: call("account/read", {}, Account),
-    startThread: (settings: ThreadSettings) => call("thread/start", settings, Started, { timeout: slow }),
+    startThread: (settings: ThreadSettings & { readonly dynamicTools?: ReadonlyArray<Schema.Json> }) =>
+      call("thread/start", settings, Started, { timeout: slow }),
     resumeThread: (threadId: string, settings: ThreadSettings) =>
       call("thread/resume", { threadId, excludeTurns: true, ...settings }, Started, {
         thread: threadId,
@@ -154,7 +155,7 @@ export const make = (peer: JsonRpcPeer) => {
     steerTurn: (threadId: string, expectedTurnId: string, input: ReadonlyArray<Schema.Json>, key: string) =>
       done("turn/steer", { threadId, expectedTurnId, input, clientUserMessageId: key }, threadId),
     /** An empty turn is the one that runs, also before it was told of. */
-    interruptTurn: (threadId: string) => done("turn/interrupt", { threadId, turnId: "" }, threadId),
+    interruptTurn: (threadId: string, turnId = "") => done("turn/interrupt", { threadId, turnId }, threadId),
     /** Ends the commands that the turns of a thread left running: an interrupt leaves them alone. */
     cleanTerminals: (threadId: string) => done("thread/backgroundTerminals/clean", { threadId }, threadId),
     listModels: (cursor?: string) => call("model/list", cursor === undefined ? {} : { cursor }, Models)

@@ -36,13 +36,13 @@ export type RequestKind =
   | (string & {})
 
 /**
- * Kinds that no policy answers for the user.
+ * Kinds that no policy answers: what only a person knows, and what a tool of the host comes to.
  *
  * @category getters
  * @since 0.1.0
  */
 export const needsPerson = (kind: string): boolean =>
-  kind === "question" || kind === "elicitation" || kind === "plan" || kind === "auth"
+  kind === "question" || kind === "elicitation" || kind === "plan" || kind === "auth" || kind === "hostTool"
 
 /**
  * One question of the agent to the user.
@@ -116,7 +116,7 @@ export const Answer = Schema.TaggedUnion({
   cancel: {},
   /** One list of answers for each question. */
   answers: { answers: Schema.Array(Schema.Array(Schema.String)) },
-  /** The filled form of an elicitation. */
+  /** The filled form of an elicitation, or what a tool of the host came to. */
   content: { value: Schema.Json }
 })
 /**
@@ -146,12 +146,12 @@ export const AnswerOption = Schema.Literals([
 export type AnswerOption = typeof AnswerOption.Type
 
 /**
- * Who settled a request.
+ * Who settled a request. `host`: the tool of the host that was called.
  *
  * @category schemas
  * @since 0.1.0
  */
-export const SettledBy = Schema.Literals(["user", "policy", "provider", "expiry", "teardown", "unknown"])
+export const SettledBy = Schema.Literals(["user", "policy", "host", "provider", "expiry", "teardown", "unknown"])
 /**
  * @category models
  * @since 0.1.0

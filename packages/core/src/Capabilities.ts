@@ -32,6 +32,8 @@ export const Capabilities = Schema.Struct({
   commands: Schema.Boolean,
   /** A session can bring MCP servers along. */
   mcpServers: Schema.Boolean,
+  /** A session can offer tools of the host. */
+  hostTools: Schema.Boolean,
   setModel: Schema.Boolean,
   setMode: Schema.Boolean,
   setTitle: Schema.Boolean,
@@ -69,6 +71,7 @@ export const none: Capabilities = {
   files: false,
   commands: false,
   mcpServers: false,
+  hostTools: false,
   setModel: false,
   setMode: false,
   setTitle: false,

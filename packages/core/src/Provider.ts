@@ -14,6 +14,7 @@ import type { Capabilities } from "./Capabilities.ts"
 import type { Command, Mode } from "./Catalogue.ts"
 import type { Conversation, ConversationPage } from "./Conversation.ts"
 import type { HistorySource } from "./History.ts"
+import type { HostTools } from "./HostTool.ts"
 import type { PromptId, SessionId, TurnId } from "./Ids.ts"
 import type { McpServers } from "./McpServer.ts"
 import type { PromptInput } from "./Prompt.ts"
@@ -153,6 +154,8 @@ export interface ConnectOptions {
   /** A variant of the model. */
   readonly variant?: string
   readonly mcpServers?: McpServers
+  /** Tools of the host that the model may call; a call is a request of the kind `hostTool`. */
+  readonly tools?: HostTools
   /** The adapter sets the agent's own mode so that it asks about all that this policy would not accept outright. */
   readonly policy: ApprovalPolicy
   readonly env?: Readonly<Record<string, string>>

@@ -20,6 +20,7 @@ import type { Conversation, ConversationPage } from "./Conversation.ts"
 import type { McpServers } from "./McpServer.ts"
 import * as EventJournal from "./EventJournal.ts"
 import type { HistoryPage } from "./History.ts"
+import type { HostTools } from "./HostTool.ts"
 import { SessionId } from "./Ids.ts"
 import * as identifier from "./internal/identifier.ts"
 import * as keyedLocks from "./internal/keyedLocks.ts"
@@ -54,6 +55,11 @@ export interface OpenOptions {
    * a stored session again gives them again. One that fails or hangs is told by a `Notice` and does without.
    */
   readonly mcpServers?: McpServers
+  /**
+   * Tools of the host that the model can call, by name. They are not stored: whoever opens a stored session again gives
+   * them again. `Unsupported` where the provider has no `hostTools`.
+   */
+  readonly tools?: HostTools
   /** Environment variables for the agent; a differing environment means a server of its own. */
   readonly env?: Readonly<Record<string, string>>
   /** Decides about approvals; default: the policy of the layer, `askAlways` without one. */

@@ -45,8 +45,8 @@ export interface TestPrompt {
 }
 
 /**
- * What a script asks of the host. `options` default to the four words of an approval, or to `answers`, `decline` and
- * `cancel` for a kind that needs a person.
+ * What a script asks of the host. `options` default to the four words of an approval, to `content`, `decline` and `cancel`
+ * for a `hostTool`, and to `answers`, `decline` and `cancel` for other kinds that no policy answers.
  *
  * @category models
  * @since 0.1.0

@@ -164,6 +164,7 @@ export const make = Effect.fnUntraced(function*(
     compact: false,
     list: false,
     mcpServers: false,
+    hostTools: false,
     setTitle: false
   }
   return {

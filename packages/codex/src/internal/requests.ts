@@ -1,5 +1,6 @@
 /** What Codex asks, as requests of ours, and our answers in the words that it takes. */
 import type { Answer, AnswerOption, Question, RequestFacts } from "@reins/core/AgentRequest"
+import * as HostTool from "@reins/core/HostTool"
 import type { RequestSignal } from "@reins/core/Signal"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
@@ -76,7 +77,16 @@ const OldPatch = Schema.Struct({
   reason: nullable(Schema.String)
 })
 
+const HostCall = Schema.Struct({
+  ...place,
+  callId: Schema.String,
+  namespace: nullable(Schema.String),
+  tool: Schema.String,
+  arguments: optional(Schema.Json)
+})
+
 const decode = {
+  hostCall: Schema.decodeUnknownResult(HostCall),
   command: Schema.decodeUnknownResult(Command),
   fileChange: Schema.decodeUnknownResult(FileChange),
   permissions: Schema.decodeUnknownResult(Permissions),
@@ -235,6 +245,16 @@ export const opened = (
           }
         })
       })
+    case "item/tool/call":
+      return Result.map(decode.hostCall(asked.params), (ask) =>
+        signal({
+          turn: ask.turnId,
+          item: ask.callId,
+          kind: "hostTool",
+          subject: ask.tool,
+          options: ["content", "decline", "cancel"],
+          facts: { tool: ask.tool, ...given("input", ask.arguments) }
+        }))
     case "execCommandApproval":
       return Result.map(decode.oldCommand(asked.params), (ask) =>
         signal({
@@ -267,12 +287,21 @@ const known = new Set([
   "item/permissions/requestApproval",
   "item/tool/requestUserInput",
   "mcpServer/elicitation/request",
+  "item/tool/call",
   "execCommandApproval",
   "applyPatchApproval"
 ])
 
 /** Whether a person or a policy can answer a request of this method. */
 export const isKnown = (method: string): boolean => known.has(method)
+
+/**
+ * Whether Codex ends the turn by itself when such a request is cancelled; for the others it has to be interrupted
+ * (measured on 0.169.0).
+ */
+export const endsByCancel = (method: string): boolean =>
+  method === "item/commandExecution/requestApproval" || method === "item/fileChange/requestApproval" ||
+  method === "execCommandApproval" || method === "applyPatchApproval"
 
 /** The thread that a request belongs to; the first protocol called it a conversation. */
 export const threadOf = (params: unknown): string | undefined => {
@@ -352,6 +381,16 @@ export const answered = (method: string, params: unknown, answer: Answer): unkno
       }
       return { action: decision, content: null, _meta: null }
     }
+    case "item/tool/call":
+      return answer._tag === "content"
+        ? { contentItems: [{ type: "inputText", text: HostTool.textOf(answer.value) }], success: true }
+        : {
+          contentItems: [{
+            type: "inputText",
+            text: (answer._tag === "decline" ? answer.reason : undefined) ?? "The host refused the call."
+          }],
+          success: false
+        }
     default:
       return undefined
   }

@@ -13,6 +13,7 @@ import type { ApprovalPolicy } from "../ApprovalPolicy.ts"
 import type { Binding, BindingStore } from "../BindingStore.ts"
 import type { EventJournal } from "../EventJournal.ts"
 import * as EventLog from "../EventLog.ts"
+import type { HostTools } from "../HostTool.ts"
 import { PromptId } from "../Ids.ts"
 import type { SessionId, TurnId } from "../Ids.ts"
 import type { McpServers } from "../McpServer.ts"
@@ -30,6 +31,7 @@ import type { CallLimits } from "./driver.ts"
 import * as checkpoint from "./engine/checkpoint.ts"
 import type { EngineLimits } from "./engine/state.ts"
 import * as engine from "./engine/state.ts"
+import * as hostTools from "./hostTools.ts"
 import * as identifier from "./identifier.ts"
 import * as journalHistory from "./journalHistory.ts"
 import * as promptIntake from "./promptIntake.ts"
@@ -49,6 +51,7 @@ export interface SessionOptions {
   readonly mode?: string
   readonly variant?: string
   readonly mcpServers?: McpServers
+  readonly tools?: HostTools
   readonly env?: Readonly<Record<string, string>>
   readonly policy: ApprovalPolicy
   readonly limits: EngineLimits
@@ -121,7 +124,8 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       limits: options.limits,
       continueLost: options.onLost === "continue",
       ...(options.expiresAfter === undefined ? undefined : { expiresAfter: options.expiresAfter }),
-      ...(options.realPath === undefined ? undefined : { realPath: options.realPath })
+      ...(options.realPath === undefined ? undefined : { realPath: options.realPath }),
+      runs: (tool) => options.tools?.[tool]?.run !== undefined
     }, options.policy)
 
     let cursor: Json | undefined = options.binding?.cursor
@@ -169,7 +173,15 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
       }
     }
 
+    const calls = yield* hostTools.make({
+      sessionId: options.id,
+      tools: options.tools ?? {},
+      kept: Effect.suspend(() => driver.kept),
+      answer: (id, answer) => driver.dispatch([{ _tag: "answer", id, answer, by: "host" }])
+    })
+
     const onDurable = (event: DurableEvent): void => {
+      calls.onDurable(event)
       if (S.generation === 0) progress(event)
       if (event._tag === "TurnSettled") lastOutcome = event.outcome._tag
       else if (event._tag === "TurnStarted") started = true
@@ -226,6 +238,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
         ...(title === undefined ? undefined : { title }),
         ...settingsModule.given(used),
         ...(options.mcpServers === undefined ? undefined : { mcpServers: options.mcpServers }),
+        ...(options.tools === undefined ? undefined : { tools: options.tools }),
         ...(options.env === undefined ? undefined : { env: options.env })
       }).pipe(Effect.tap((connection) => {
         cursor = connection.cursor
@@ -446,7 +459,7 @@ export const open = (options: SessionOptions): Effect.Effect<Session, AgentError
               context
             ))
           }
-          driver.dispatch([{ _tag: "answer", id, answer }])
+          driver.dispatch([{ _tag: "answer", id, answer, by: "user" }])
           return Effect.void
         }),
       configure: settings.configure,

@@ -15,6 +15,7 @@ import * as ApprovalPolicy from "../ApprovalPolicy.ts"
 import { BindingStore } from "../BindingStore.ts"
 import type { Binding } from "../BindingStore.ts"
 import * as EventJournal from "../EventJournal.ts"
+import * as HostTool from "../HostTool.ts"
 import { SessionId } from "../Ids.ts"
 import * as McpServer from "../McpServer.ts"
 import * as Prompt from "../Prompt.ts"
@@ -134,11 +135,17 @@ export const make = Effect.fnUntraced(function*(limits: Limits) {
     const cwd = options.cwd ?? binding?.cwd
     if (cwd === undefined) return yield* missing("cwd")
     const provider = yield* providers.get(providerId)
-    const wrong = McpServer.problem(options.mcpServers ?? {})
+    const wrong = McpServer.problem(options.mcpServers ?? {}) ?? HostTool.problem(options.tools ?? {})
     if (wrong !== undefined) return yield* wrong
     if (Object.keys(options.mcpServers ?? {}).length > 0 && !provider.capabilities.mcpServers) {
       return yield* AgentError.make(
         new AgentError.Unsupported({ operation: "MCP servers of a session", provider: providerId }),
+        { provider: providerId, sessionId: id }
+      )
+    }
+    if (Object.keys(options.tools ?? {}).length > 0 && !provider.capabilities.hostTools) {
+      return yield* AgentError.make(
+        new AgentError.Unsupported({ operation: "tools of the host", provider: providerId }),
         { provider: providerId, sessionId: id }
       )
     }
@@ -166,6 +173,7 @@ export const make = Effect.fnUntraced(function*(limits: Limits) {
       ...(options.mode === undefined ? undefined : { mode: options.mode }),
       ...(options.variant === undefined ? undefined : { variant: options.variant }),
       ...(options.mcpServers === undefined ? undefined : { mcpServers: options.mcpServers }),
+      ...(options.tools === undefined ? undefined : { tools: options.tools }),
       ...(options.env === undefined ? undefined : { env: options.env }),
       ...(options.approvalExpiresAfter === undefined
         ? undefined

@@ -249,7 +249,7 @@ export class World {
     const record = open[index % Math.max(1, open.length)]
     if (record === undefined) return
     const from = this.log.length
-    this.dispatch([{ _tag: "answer", id: record.id, answer }])
+    this.dispatch([{ _tag: "answer", id: record.id, answer, by: "user" }])
     if (answer._tag === "cancel") this.stops.push({ from, to: this.log.length, by: "user" })
   }
 

@@ -78,7 +78,7 @@ export const make = (agent: TestAgent, turn: Turn, prompt: TestPrompt): TestTurn
         kind,
         subject,
         facts,
-        options: options ?? (needsPerson(kind)
+        options: options ?? (kind === "hostTool" ? ["content", "decline", "cancel"] : needsPerson(kind)
           ? ["answers", "decline", "cancel"]
           : ["accept", "acceptForSession", "decline", "cancel"]),
         ...(item === undefined ? undefined : { item: item.key })

@@ -64,7 +64,8 @@ const settleWith = (
   if (answer._tag === "cancel" && record.turn !== undefined) {
     record.turn.cancelledBy ??= by === "policy" ? "policy" : "user"
   }
-  if (answer._tag === "decline" || answer._tag === "cancel") {
+  // A call of a host's tool that fails was made, and its item says so.
+  if ((answer._tag === "decline" && record.signal.kind !== "hostTool") || answer._tag === "cancel") {
     const item = record.signal.item === undefined ? undefined : S.items.get(record.signal.item)
     if (item !== undefined) item.declined = true
   }
@@ -145,6 +146,7 @@ const decide = (S: EngineState, record: RequestRecord): void => {
     settleWith(S, record, "policy", decision.verdict, decision.rule)
     return
   }
+  if (record.signal.kind === "hostTool" && S.options.runs?.(record.signal.facts.tool ?? "") === true) return
   if (S.attached === 0) {
     emit(S, {
       _tag: "Notice",

@@ -61,6 +61,8 @@ export interface EngineOptions {
   /** A turn that is lost is followed by one prompt that asks the agent to go on. */
   readonly continueLost?: boolean
   readonly realPath?: (path: string) => string | undefined
+  /** Whether the host runs a tool by itself when it is called. */
+  readonly runs?: (tool: string) => boolean
 }
 
 export interface PromptRecord {
@@ -223,7 +225,7 @@ export type EngineInput =
   /** Gives back what waits in the queue. */
   | { readonly _tag: "giveBack"; readonly reason: string }
   | { readonly _tag: "interrupt"; readonly by: InterruptedBy }
-  | { readonly _tag: "answer"; readonly id: RequestId; readonly answer: Answer }
+  | { readonly _tag: "answer"; readonly id: RequestId; readonly answer: Answer; readonly by: "user" | "host" }
   | { readonly _tag: "attached"; readonly count: number }
   | { readonly _tag: "policy"; readonly policy: ApprovalPolicy }
   | { readonly _tag: "configured"; readonly model?: string; readonly mode?: string; readonly variant?: string }

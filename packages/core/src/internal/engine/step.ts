@@ -76,7 +76,7 @@ const handle = (S: EngineState, input: EngineInput): void => {
     case "interrupt":
       return turns.interrupt(S, input.by)
     case "answer":
-      return requests.answered(S, input.id, input.answer, "user")
+      return requests.answered(S, input.id, input.answer, input.by)
     case "attached": {
       S.attached = input.count
       return
