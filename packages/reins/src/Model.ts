@@ -196,8 +196,9 @@ export type ProviderMode = Plain<Catalogue.Mode>
 export type ProviderCommand = Plain<Catalogue.Command>
 
 /**
- * An MCP server that a session brings along: a program that the agent starts, or a URL. `headers`, and `env` from six
- * characters on, are shown in no event, error or log line. `startTimeout` is in milliseconds, default 10,000.
+ * An MCP server that a session brings along: a program that the agent starts, or a URL. `headers`, and what in `env` has
+ * six characters or more and is neither a single word, a number nor an absolute path, are shown in no event, error or log
+ * line. `startTimeout` is in milliseconds, default 10,000.
  *
  * @category models
  * @since 0.1.0
@@ -218,6 +219,31 @@ export type McpServer =
     readonly startTimeout?: number
     readonly enabled?: boolean
   }
+
+/**
+ * A tool of the host that the model can call. A call is a request of the kind `hostTool`, which no policy answers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HostTool {
+  /** For the model: what it does and when to use it. */
+  readonly description: string
+  /** JSON Schema of the input, an object (`type: "object"`). The agent may not check it. */
+  readonly inputSchema: Readonly<Record<string, unknown>>
+  /**
+   * Runs a call; the model hears a string as it is, and any other JSON value as JSON. The message of what it throws, or
+   * rejects with, is heard as a failed call. `signal` is aborted when nobody waits for the call any more. Absent: whoever
+   * answers requests answers, with `content`.
+   */
+  readonly run?: (input: unknown, call: {
+    readonly sessionId: string
+    readonly requestId: string
+    readonly turnId?: string
+    readonly agentPath?: ReadonlyArray<string>
+    readonly signal: AbortSignal
+  }) => unknown
+}
 
 /**
  * What the agent asks of its host. `openedAt` is epoch milliseconds.

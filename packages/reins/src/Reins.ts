@@ -11,6 +11,7 @@ import type {
   ConversationPage,
   DurableEvent,
   HistoryPage,
+  HostTool,
   McpServer,
   Probe,
   ProviderCommand,
@@ -236,6 +237,11 @@ export interface OpenOptions {
    * again. One that fails or hangs is told by a `Notice`.
    */
   readonly mcpServers?: Readonly<Record<string, McpServer>>
+  /**
+   * Tools of the host that the model can call, by name. They are not stored: whoever opens a stored session again gives
+   * them again. `Unsupported` where the provider has no `hostTools`.
+   */
+  readonly tools?: Readonly<Record<string, HostTool>>
   /** Environment variables for the agent; a differing environment means a server of its own. */
   readonly env?: Readonly<Record<string, string>>
   readonly approvals?: Approvals

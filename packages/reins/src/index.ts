@@ -16,6 +16,7 @@ export type {
   DurableEvent,
   ErrorInfo,
   HistoryPage,
+  HostTool,
   Item,
   ItemDelta,
   Lagged,

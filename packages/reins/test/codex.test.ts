@@ -10,6 +10,57 @@ import { Reins } from "reins"
 
 const exec = (cmd: string): ScriptedModel.Step => ({ do: "tools", tools: [{ name: "exec_command", args: { cmd } }] })
 
+it.live("runs tools of the host that Codex calls", () =>
+  Effect.gen(function*() {
+    const model = yield* ScriptedModel.ScriptedModel
+    const { cwd, env } = yield* CodexSandbox.make({ url: model.url })
+    yield* Effect.promise(async () => {
+      await using reins = await Reins.create({ providers: { codex: Reins.codex({ env }) } })
+      const inputSchema = { type: "object", properties: { id: { type: "string" } } }
+      let aborted = false
+      const session = await reins.open({
+        provider: "codex",
+        cwd,
+        tools: {
+          ticket: { description: "Finds a ticket.", inputSchema, run: async (input) => ({ found: input }) },
+          lost: {
+            description: "Never finds.",
+            inputSchema,
+            run: () => {
+              throw new Error("no such ticket")
+            }
+          },
+          slow: {
+            description: "Takes its time.",
+            inputSchema,
+            run: (_input, { signal }) => {
+              void session.interrupt()
+              return new Promise((resolve) =>
+                signal.addEventListener("abort", () => {
+                  aborted = true
+                  resolve("late")
+                })
+              )
+            }
+          }
+        }
+      })
+      const call = (name: string): ScriptedModel.Step => ({ do: "tools", tools: [{ name, args: { id: "T-1" } }] })
+      const prompt = await session.prompt(
+        ScriptedModel.prompt("go", [call("ticket"), call("lost"), { do: "text", text: "Done." }])
+      )
+      assert.strictEqual((await prompt.outcome)._tag, "completed")
+      const outputs: Array<string> = []
+      for await (const event of prompt.events) {
+        if (event._tag === "ItemCompleted" && event.item._tag === "toolCall") outputs.push(event.item.output)
+      }
+      assert.deepStrictEqual(outputs, ["{\"found\":{\"id\":\"T-1\"}}", "no such ticket"])
+      const slow = await session.prompt(ScriptedModel.prompt("wait", [call("slow"), { do: "text", text: "Never." }]))
+      assert.deepStrictEqual(await slow.outcome, { _tag: "interrupted", by: "user" })
+      assert.isTrue(aborted)
+    })
+  }).pipe(Effect.scoped, Effect.provide(Layer.merge(ScriptedModel.layer(), NodeServices.layer))), 60_000)
+
 it.live("prompts Codex, asks and answers", () =>
   Effect.gen(function*() {
     const model = yield* ScriptedModel.ScriptedModel

@@ -97,6 +97,10 @@ it("a provider that cannot says so", () =>
     assert.strictEqual(await tagOf(session.configure({ title: "x" })), "Unsupported")
     const mcpServers = { far: { url: "http://127.0.0.1:1/" } }
     assert.strictEqual(await tagOf(reins.open({ provider: "hand", cwd: "/repo", mcpServers })), "Unsupported")
+    const tools = { one: { description: "One.", inputSchema: { type: "object" } } }
+    assert.strictEqual(await tagOf(reins.open({ provider: "hand", cwd: "/repo", tools })), "Unsupported")
+    const noTool = { one: { ...tools.one, run: "no function" as unknown as () => void } }
+    assert.strictEqual(await tagOf(reins.open({ provider: "hand", cwd: "/repo", tools: noTool })), "InvalidConfig")
     const wrong = { odd: {} as { readonly url: string } }
     assert.strictEqual(await tagOf(reins.open({ provider: "hand", cwd: "/repo", mcpServers: wrong })), "InvalidConfig")
     assert.deepStrictEqual(await reins.modes("hand", { cwd: "/repo" }), [])

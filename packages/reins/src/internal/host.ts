@@ -100,12 +100,13 @@ export const create = async (options: ReinsOptions): Promise<Reins> => {
   }
 
   const settled = (wanted: Omit<OpenOptions, "id">) => {
-    const { approvals, mcpServers, onProgress, ...rest } = wanted
+    const { approvals, mcpServers, onProgress, tools, ...rest } = wanted
     const policy = approvals === undefined ? undefined : settings.policy(approvals)
     return {
       ...rest,
       ...(policy === undefined ? undefined : { policy }),
       ...(mcpServers === undefined ? undefined : { mcpServers: settings.mcpServers(mcpServers) }),
+      ...(tools === undefined ? undefined : { tools: settings.tools(tools) }),
       ...(onProgress === undefined ? undefined : {
         onProgress: (event: CoreEvent.DurableEvent) =>
           running.guard("A listener to the progress", { sessionId: event.sessionId }, () => onProgress(event))

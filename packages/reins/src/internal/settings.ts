@@ -1,5 +1,6 @@
 /** The options of a host without Effect, checked and as the layers take them. */
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import * as CoreTool from "@reins/core/HostTool"
 import * as CoreMcp from "@reins/core/McpServer"
 import type { Provider } from "@reins/core/Provider"
 import * as Codex from "@reins/codex/Codex"
@@ -9,7 +10,7 @@ import type * as HttpClient from "effect/http/HttpClient"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as NodeServices from "@effect/platform-node/NodeServices"
-import type { Approvals, McpServer } from "../Model.ts"
+import type { Approvals, HostTool, McpServer } from "../Model.ts"
 import type { CodexOptions, Limits, OpenCodeOptions, Place, ReinsProvider, Retention } from "../Reins.ts"
 import * as errors from "./errors.ts"
 
@@ -54,6 +55,33 @@ const mcpServer = (name: string, given: McpServer): CoreMcp.McpServer => {
 /** MCP servers as the core takes them: their headers are secrets. */
 export const mcpServers = (given: Readonly<Record<string, McpServer>>): CoreMcp.McpServers =>
   Object.fromEntries(Object.entries(given).map(([name, server]) => [name, mcpServer(name, server)]))
+
+const messageOf = (thrown: unknown): string => thrown instanceof Error ? thrown.message : String(thrown)
+
+const hostTool = (name: string, { run, ...rest }: HostTool): CoreTool.HostTool => {
+  if (run !== undefined && typeof run !== "function") {
+    throw errors.invalidConfig(`"tools.${name}.run" is a function, if it is there`)
+  }
+  return {
+    description: rest.description,
+    inputSchema: rest.inputSchema as Schema.Json,
+    ...(run === undefined ? undefined : {
+      run: (input, call) =>
+        Effect.map(
+          Effect.tryPromise({
+            try: async (signal) => run(input, { ...call, signal }),
+            catch: (thrown) => ({ message: messageOf(thrown) })
+          }),
+          // What is no JSON is found by the core; nothing at all is a tool that had nothing to say.
+          (value) => (value === undefined ? "" : value) as Schema.Json
+        )
+    })
+  }
+}
+
+/** Tools of the host as the core takes them. */
+export const tools = (given: Readonly<Record<string, HostTool>>): CoreTool.HostTools =>
+  Object.fromEntries(Object.entries(given).map(([name, tool]) => [name, hostTool(name, tool)]))
 
 /** A place as the core takes it. */
 export const place = ({ mcpServers: servers, ...rest }: Place) => ({
