@@ -55,6 +55,7 @@ const Models = Schema.Struct({
   data: Schema.Array(Wire.Model),
   nextCursor: Schema.optionalKey(Schema.NullOr(Schema.String))
 })
+const Skills = Schema.Struct({ data: Schema.Array(Schema.Struct({ skills: Schema.Array(Wire.Skill) })) })
 const Account = Schema.Struct({
   account: Schema.optionalKey(Schema.NullOr(Schema.Unknown)),
   requiresOpenaiAuth: Schema.Boolean
@@ -158,6 +159,7 @@ export const make = (peer: JsonRpcPeer) => {
     interruptTurn: (threadId: string, turnId = "") => done("turn/interrupt", { threadId, turnId }, threadId),
     /** Ends the commands that the turns of a thread left running: an interrupt leaves them alone. */
     cleanTerminals: (threadId: string) => done("thread/backgroundTerminals/clean", { threadId }, threadId),
+    listSkills: (cwd: string) => call("skills/list", { cwds: [cwd] }, Skills),
     listModels: (cursor?: string) => call("model/list", cursor === undefined ? {} : { cursor }, Models)
   }
 }

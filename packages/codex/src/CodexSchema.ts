@@ -203,6 +203,27 @@ export const Model = Schema.Struct({
  */
 export type Model = typeof Model.Type
 
+/**
+ * A skill: instructions that a prompt or the model calls by name.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Skill = Schema.Struct({
+  name: Schema.String,
+  path: Schema.String,
+  description: optional(Schema.String),
+  shortDescription: nullable(Schema.String),
+  interface: nullable(Schema.Struct({ shortDescription: nullable(Schema.String) })),
+  enabled: optional(Schema.Boolean)
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Skill = typeof Skill.Type
+
 const Tokens = Schema.Struct({
   totalTokens: Schema.Number,
   inputTokens: Schema.Number,

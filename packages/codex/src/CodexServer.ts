@@ -6,30 +6,27 @@
 import * as AgentError from "@reins/core/AgentError"
 import * as Redaction from "@reins/core/Redaction"
 import type { Signal } from "@reins/core/Signal"
-import * as JsonRpcPeer from "@reins/transport/JsonRpcPeer"
+import type * as JsonRpcPeer from "@reins/transport/JsonRpcPeer"
 import * as JsonRpcWire from "@reins/transport/JsonRpcWire"
 import * as ProcessLease from "@reins/transport/ProcessLease"
 import * as ProcessReports from "@reins/transport/ProcessReports"
 import type * as ProcessTree from "@reins/transport/ProcessTree"
 import * as ServerProcess from "@reins/transport/ServerProcess"
 import * as Supervisor from "@reins/transport/Supervisor"
-import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
-import * as Queue from "effect/Queue"
 import type * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import * as CodexClient from "./CodexClient.ts"
-import * as normalise from "./internal/normalise.ts"
+import type * as CodexClient from "./CodexClient.ts"
+import * as conversations from "./internal/conversation.ts"
+import type { ThreadState } from "./internal/normalise.ts"
 import * as safeConfig from "./internal/safeConfig.ts"
-import { remember } from "./internal/state.ts"
-import * as threadsOf from "./internal/threads.ts"
 
 /**
  * Which server.
@@ -69,7 +66,7 @@ export interface Live {
  * @since 0.1.0
  */
 export interface Attachment {
-  readonly state: normalise.ThreadState
+  readonly state: ThreadState
   readonly signals: Stream.Stream<Signal, AgentError.AgentError>
   /** Ends the connection of this session alone. */
   readonly lose: (error: AgentError.AgentError) => Effect.Effect<void>
@@ -94,13 +91,8 @@ export interface CodexServer {
 
 const target = "codex app-server"
 
-/** How the agent is told of us. */
-const clientInfo = { name: "reins", title: "Reins", version: "0.1.0" }
-
 /** How long after the end of the conversation the process may still be seen to have ended. */
 const exitLimit = "500 millis"
-/** Threads whose open requests are remembered. */
-const maxLeft = 256
 /** How long one that has no conversation any more may take to be gone. */
 const deathLimit = "6 seconds"
 
@@ -129,46 +121,19 @@ export const make = Effect.fnUntraced(function*(
   leases?: ProcessLease.Leases
 ): Effect.fn.Return<CodexServer, never, Scope.Scope | ChildProcessSpawner | FileSystem.FileSystem> {
   const fs = yield* FileSystem.FileSystem
-  const context = yield* Effect.context<never>()
   const redactor = Redaction.make({ values: [] })
   const reports = ProcessReports.make()
   const owners = leases?.environment[ProcessLease.variable] ?? (yield* variable(ProcessLease.variable))
   const home = options.env["CODEX_HOME"] ?? (yield* variable("CODEX_HOME"))
   const userHome = options.env["HOME"] ?? (yield* variable("HOME"))
   const configFile = `${home === "" ? `${userHome}/.codex` : home}/config.toml`
-
-  /** One entry for each session that has secrets. */
-  const hidden = new Set<ReadonlyArray<Redacted.Redacted<string>>>()
-  let clean = Redaction.jsonFilter([])
-
-  let current: Live | undefined
-  /** What the agent still waits for in threads that nobody listens to now. */
-  const left = new Map<string, normalise.ThreadState["asks"]>()
-  const threads = threadsOf.make({
-    onOverflow: () =>
-      AgentError.make(
-        new AgentError.ConnectionLost({
-          target,
-          description: "A session could not keep up with its events; it is read again from the agent."
-        })
-      ),
-    // Without an answer the agent would wait for ever; it takes a refusal as a no.
-    onUnanswerable: ({ id, method }) => {
-      const peer = answering
-      if (peer === undefined) return
-      Effect.runForkWith(context)(Effect.ignore(peer.refuse(id, {
-        code: JsonRpcPeer.codes.methodNotFound,
-        message: `Nobody answers "${method}" here.`
-      })))
-    }
-  })
-  let answering: JsonRpcPeer.JsonRpcPeer | undefined
+  const conversation = yield* conversations.make({ target, alone: true, redactor })
 
   const spawn = Effect.gen(function*() {
     const mark = crypto.randomUUID()
     const owner = owners === "" ? mark : `${owners}:${mark}`
     const life = yield* Effect.scope
-    const conversation = yield* Scope.fork(life)
+    const talk = yield* Scope.fork(life)
     const settings = yield* fs.readFileString(configFile).pipe(Effect.orElseSucceed(() => ""))
     const started = yield* ServerProcess.spawn({
       command: options.binary,
@@ -189,46 +154,24 @@ export const make = Effect.fnUntraced(function*(
       onProgress: reports.progress,
       ready: {
         handshake: (pipes) =>
-          Effect.gen(function*() {
-            const peer = yield* JsonRpcPeer.make({
-              wire: JsonRpcWire.fromStdio(pipes),
-              target,
-              receive: (messages) => Effect.sync(() => threads.push(messages)),
-              overloadCode: JsonRpcPeer.codes.overloaded,
-              clean: (text) => clean(text),
-              redactor
-            })
-            answering = peer
-            const client = CodexClient.make(peer)
-            return { client, peer, life: mark.slice(0, 8), ...(yield* client.initialize(clientInfo)) }
-          }).pipe(Scope.provide(conversation))
+          conversation.begin(JsonRpcWire.fromStdio(pipes), mark.slice(0, 8)).pipe(Scope.provide(talk))
       },
       // The end of its input is how it is told to go; it takes its commands with it, which a signal may not.
-      politeStop: () => Scope.close(conversation, Exit.void)
+      politeStop: () => Scope.close(talk, Exit.void)
     }).pipe(Effect.mapError(ofStart))
-    current = started.info
-    const over = started.info.peer.lost.pipe(
-      Effect.tap(() =>
-        Effect.sync(() => {
-          if (current === started.info) current = undefined
-          // Whoever dies waits for nothing.
-          left.clear()
-        })
-      ),
-      Effect.flatMap((lost) =>
-        Effect.raceFirst(
-          Effect.map(started.exited, (exited) =>
-            AgentError.make(
-              new AgentError.ProcessExited({ command: started.command, starting: false, ...exited }),
-              { provider: "codex" }
-            )),
-          Effect.as(Effect.sleep(exitLimit), lost)
-        )
-      ),
-      Effect.tap((error) => Effect.sync(() => threads.fail(error))),
-      // One that lives on without a conversation is of no use to anybody.
-      Effect.andThen(started.stop)
-    )
+    const over = Effect.flatMap(started.info.peer.lost, (lost) =>
+      Effect.raceFirst(
+        Effect.map(started.exited, (exited) =>
+          AgentError.make(
+            new AgentError.ProcessExited({ command: started.command, starting: false, ...exited }),
+            { provider: "codex" }
+          )),
+        Effect.as(Effect.sleep(exitLimit), lost)
+      )).pipe(
+        Effect.tap((error) => Effect.sync(() => conversation.end(started.info, error))),
+        // One that lives on without a conversation is of no use to anybody.
+        Effect.andThen(started.stop)
+      )
     // Detached: it ends with the conversation, and must not be cut off by the end of the life that it reports.
     yield* Effect.forkDetach(over, { startImmediately: true })
     return started
@@ -245,7 +188,9 @@ export const make = Effect.fnUntraced(function*(
   // Registered last, so it runs first: sessions hear of the end before their server goes.
   yield* Effect.addFinalizer(() =>
     Effect.sync(() =>
-      threads.fail(AgentError.make(new AgentError.ConnectionLost({ target, description: "The server was released." })))
+      conversation.fail(
+        AgentError.make(new AgentError.ConnectionLost({ target, description: "The server was released." }))
+      )
     )
   )
 
@@ -253,7 +198,7 @@ export const make = Effect.fnUntraced(function*(
   const live: Effect.Effect<Live, AgentError.AgentError> = Effect.flatMap(
     supervisor.current,
     ({ generation, info }) =>
-      info === current
+      info === conversation.current()
         ? Effect.succeed(info)
         : SubscriptionRef.changes(supervisor.status).pipe(
           Stream.filter((status) => status._tag !== "ready" || status.generation !== generation),
@@ -263,50 +208,5 @@ export const make = Effect.fnUntraced(function*(
         )
   )
 
-  return {
-    live,
-    listen: reports.listen,
-    hide: (secrets) =>
-      secrets.length === 0 ? Effect.void : Effect.acquireRelease(
-        Effect.sync(() => {
-          hidden.add(secrets)
-          clean = Redaction.jsonFilter([...hidden].flat())
-        }),
-        () =>
-          Effect.sync(() => {
-            hidden.delete(secrets)
-            clean = Redaction.jsonFilter([...hidden].flat())
-          })
-      ),
-    attach: (threadId) =>
-      Effect.acquireRelease(
-        Effect.gen(function*() {
-          if (current === undefined) {
-            return yield* AgentError.make(
-              new AgentError.ConnectionLost({ target, description: "The server was lost while the session connected." })
-            )
-          }
-          const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(threadsOf.queueLimit)
-          const thread: threadsOf.Thread = { state: normalise.make(threadId, left.get(threadId), current.life), queue }
-          left.delete(threadId)
-          threads.add(thread)
-          return thread
-        }),
-        (thread) =>
-          Effect.sync(() => {
-            threads.remove(thread)
-            Queue.endUnsafe(thread.queue)
-            const { asks } = thread.state
-            if (current !== undefined && asks.size > 0) remember(left, threadId, asks, maxLeft)
-          })
-      ).pipe(Effect.map((thread) => ({
-        state: thread.state,
-        signals: Stream.fromQueue(thread.queue),
-        lose: (error) =>
-          Effect.sync(() => {
-            threads.remove(thread)
-            Queue.failCauseUnsafe(thread.queue, Cause.fail(error))
-          })
-      })))
-  }
+  return { live, listen: reports.listen, hide: conversation.hide, attach: conversation.attach }
 })

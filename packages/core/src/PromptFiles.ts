@@ -88,14 +88,28 @@ const startsWith = (bytes: Uint8Array, at: number, text: string): boolean => {
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 
 /**
+ * What bytes can be told to be by themselves.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type MediaType = "image/png" | "image/jpeg" | "image/gif" | "image/webp" | "application/pdf" | "text/plain"
+
+/**
+ * The image types that models take.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const images: ReadonlySet<MediaType> = new Set<MediaType>(["image/png", "image/jpeg", "image/gif", "image/webp"])
+
+/**
  * What bytes are, by themselves: one of the four image types that models take, a PDF, text in UTF-8, or none of these.
  *
  * @category getters
  * @since 0.1.0
  */
-export const mediaTypeOf = (
-  bytes: Uint8Array
-): "image/png" | "image/jpeg" | "image/gif" | "image/webp" | "application/pdf" | "text/plain" | undefined => {
+export const mediaTypeOf = (bytes: Uint8Array): MediaType | undefined => {
   if (startsWith(bytes, 0, "\x89PNG\r\n\x1a\n")) return "image/png"
   if (startsWith(bytes, 0, "\xff\xd8\xff")) return "image/jpeg"
   if (startsWith(bytes, 0, "GIF87a") || startsWith(bytes, 0, "GIF89a")) return "image/gif"
@@ -137,6 +151,74 @@ export const read = Effect.fnUntraced(function*(
   })
   return { parts }
 })
+
+const names: Readonly<Record<MediaType, string>> = {
+  "text/plain": "text in UTF-8",
+  "application/pdf": "PDF",
+  "image/png": "PNG",
+  "image/jpeg": "JPEG",
+  "image/gif": "GIF",
+  "image/webp": "WebP"
+}
+
+const plainType = (mediaType: string): string => {
+  const name = mediaType.split(";")[0]?.trim().toLowerCase() ?? ""
+  return name === "image/jpg" ? "image/jpeg" : name
+}
+
+/**
+ * The same prompt with every image and file called what its bytes are. Refused are what is of none of the `types` (as
+ * `Unsupported`) and what is called something else than it is: a wrong name would be passed on to the model's provider.
+ * Text of every kind is `text/plain`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const typed = (
+  input: PromptInput,
+  options: { readonly provider: string; readonly types: ReadonlySet<MediaType> }
+): Result.Result<PromptInput, AgentError.AgentError> => {
+  const parts: Array<PromptPart> = []
+  for (const [index, part] of input.parts.entries()) {
+    const known = typedPart(part, index, options)
+    if (Result.isFailure(known)) return Result.fail(known.failure)
+    parts.push(known.success)
+  }
+  return Result.succeed({ parts })
+}
+
+const typedPart = (
+  part: PromptPart,
+  index: number,
+  { provider, types }: { readonly provider: string; readonly types: ReadonlySet<MediaType> }
+): Result.Result<PromptPart, AgentError.AgentError> => {
+  if (part._tag !== "Image" && part._tag !== "File") return Result.succeed(part)
+  const unsupported = (operation: string) =>
+    Result.fail(AgentError.make(new AgentError.Unsupported({ operation, provider }), { provider }))
+  const declared = part.mediaType === undefined ? undefined : plainType(part.mediaType)
+  const isType = (type: string | undefined): type is MediaType => type !== undefined && types.has(type as MediaType)
+  if (part._tag === "Image" && !(isType(declared) && images.has(declared))) {
+    return unsupported(`an image of the type ${declared} in a prompt`)
+  }
+  const bytes = Base64.decode(part.data ?? "")
+  if (Result.isFailure(bytes)) return Result.fail(refuse(index, "data", "The bytes are not written in base64."))
+  const found = mediaTypeOf(bytes.success)
+  // Text has types without number: what is none by its bytes and called one of the others is called wrong.
+  const other = isType(declared) && declared !== "text/plain" ? declared : undefined
+  if (other !== undefined && found !== other) {
+    return Result.fail(
+      refuse(index, "mediaType", `It is called ${declared}, and its bytes are ${found ?? "something else"}.`)
+    )
+  }
+  if (!isType(found)) {
+    return unsupported(
+      declared === undefined
+        ? `a file that is none of ${[...types].map((type) => names[type]).join(", ")}`
+        : `a file of the type ${declared} in a prompt`
+    )
+  }
+  return Result.succeed({ ...part, mediaType: found })
+}
 
 const bytesOf = Effect.fnUntraced(function*(index: number, file: string, maxBytes: number) {
   const fs = yield* FileSystem.FileSystem

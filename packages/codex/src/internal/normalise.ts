@@ -443,7 +443,10 @@ const request = (state: ThreadState, message: Message & { readonly id: number | 
   const path = pathOf(state, thread)
   if (path === undefined) return
   const result = requests.opened(state, message)
-  if (result === undefined) return
+  if (result === undefined) {
+    out.push(unrecognised(method, "This request is not known, and is left to the other clients of the server.", params))
+    return
+  }
   if (Result.isFailure(result)) {
     out.push(unrecognised(method, result.failure.message, params))
     return

@@ -1,47 +1,74 @@
-/** A prompt in Codex's words. */
+/** The parts of a prompt as Codex takes them. */
 import * as AgentError from "@reins/core/AgentError"
-import type { PromptInput } from "@reins/core/Prompt"
+import type { PromptInput, PromptPart } from "@reins/core/Prompt"
+import * as PromptFiles from "@reins/core/PromptFiles"
 import * as Effect from "effect/Effect"
+import * as Base64 from "effect/encoding/Base64"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Path from "effect/Path"
+import * as Result from "effect/Result"
 import type { Json } from "effect/Schema"
+import type { Skill } from "./skills.ts"
 
-/** What Codex takes of a prompt, or what it cannot take. */
-export const inputOf = (input: PromptInput): ReadonlyArray<Json> =>
-  input.parts.map((part): Json => {
+/** It passes images on, and knows no other files: text goes into the prompt. */
+const types: ReadonlySet<PromptFiles.MediaType> = new Set([...PromptFiles.images, "text/plain"])
+
+const utf8 = new TextDecoder()
+
+const text = (text: string): Json => ({ type: "text", text, text_elements: [] })
+
+/** A file of text in the words of the prompt, between its name and an end that it does not hold itself. */
+const quoted = ({ data = "", name = "file" }: Extract<PromptPart, { readonly _tag: "File" }>): string => {
+  const content = utf8.decode(Result.getOrElse(Base64.decode(data), () => new Uint8Array()))
+  return `<file name=${JSON.stringify(name)}>\n${content}${content.endsWith("\n") ? "" : "\n"}</file>`
+}
+
+/** A skill is called by its name in the text and named as an item, which puts its instructions before the model. */
+const called = (part: Extract<PromptPart, { readonly _tag: "Command" }>, skills: ReadonlyArray<Skill>) => {
+  const skill = skills.find(({ name }) => name === part.name)
+  return [
+    text(`$${part.name} ${part.arguments}`.trimEnd()),
+    ...(skill === undefined ? [] : [{ type: "skill", name: skill.name, path: skill.path }])
+  ]
+}
+
+export const inputOf = (input: PromptInput, skills: ReadonlyArray<Skill> = []): ReadonlyArray<Json> =>
+  input.parts.flatMap((part): ReadonlyArray<Json> => {
     switch (part._tag) {
       case "Text":
-        return { type: "text", text: part.text, text_elements: [] }
+        return [text(part.text)]
       case "Image":
-        return { type: "image", url: `data:${part.mediaType};base64,${part.data}` }
       case "File":
-        return { type: "mention", name: part.name ?? part.path ?? "file", path: part.path ?? "" }
+        return part.mediaType === "text/plain"
+          ? [text(quoted({ ...part, _tag: "File" }))]
+          : [{ type: "image", url: `data:${part.mediaType ?? ""};base64,${part.data ?? ""}` }]
       case "Mention":
-        return { type: "text", text: `@${part.agent}`, text_elements: [] }
+        return [text(`@${part.agent}`)]
       case "Command":
-        return { type: "text", text: `/${part.name} ${part.arguments}`.trimEnd(), text_elements: [] }
+        return called(part, skills)
     }
   })
 
-const unsupported = (part: PromptInput["parts"][number]): string | undefined => {
-  switch (part._tag) {
-    case "Command":
-      return "a slash command in a prompt"
-    case "Mention":
-      return "a subagent that is called by its name"
-    case "File":
-      return part.path === undefined ? "a file without a path in a prompt" : undefined
-    case "Text":
-    case "Image":
-      return undefined
-  }
-}
-
-/** Refuses a prompt that cannot be taken, before anything of it is sent. */
-export const check = (input: PromptInput): Effect.Effect<void, AgentError.AgentError> => {
-  for (const part of input.parts) {
-    const operation = unsupported(part)
-    if (operation !== undefined) {
-      return AgentError.fail(new AgentError.Unsupported({ operation, provider: "codex" }), { provider: "codex" })
+/** Reads the files of a prompt, and refuses what Codex can never take. */
+export const prepare = (
+  input: PromptInput,
+  options: { readonly cwd: string; readonly maxBytes: number }
+): Effect.Effect<PromptInput, AgentError.AgentError, FileSystem.FileSystem | Path.Path> =>
+  Effect.gen(function*() {
+    if (input.parts.some(({ _tag }) => _tag === "Mention")) {
+      return yield* AgentError.make(
+        new AgentError.Unsupported({ operation: "a subagent that is called by its name", provider: "codex" }),
+        { provider: "codex" }
+      )
     }
-  }
-  return Effect.void
-}
+    return yield* Effect.fromResult(
+      PromptFiles.typed(yield* PromptFiles.read(input, options), { provider: "codex", types })
+    )
+  })
+
+/** Whether a prompt holds an image, as bytes of either kind. */
+export const hasImage = (input: PromptInput): boolean =>
+  input.parts.some((part) => part._tag === "Image" || (part._tag === "File" && part.mediaType !== "text/plain"))
+
+/** Whether a prompt calls a skill. */
+export const callsSkill = (input: PromptInput): boolean => input.parts.some(({ _tag }) => _tag === "Command")

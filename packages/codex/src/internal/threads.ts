@@ -47,8 +47,11 @@ const threadOf = (params: unknown): string | undefined => {
 }
 
 export const make = (options: {
-  /** Of a request that is unknown, or of a thread that nobody listens to. */
-  readonly onUnanswerable: (message: Message & { readonly id: number | string }) => void
+  /**
+   * Of a request that is unknown, or of a thread that nobody listens to. Absent: others may answer it, and it is treated
+   * like a notification.
+   */
+  readonly onUnanswerable: ((message: Message & { readonly id: number | string }) => void) | undefined
   readonly onOverflow: () => AgentError
 }): Threads => {
   const threads = new Map<string, Thread>()
@@ -95,7 +98,10 @@ export const make = (options: {
       for (const message of messages) {
         const { id, method, params } = message
         const thread = threadOf(params)
-        if (id !== undefined && (!requests.isKnown(method) || thread === undefined || ownerOf(thread) === undefined)) {
+        if (
+          id !== undefined && options.onUnanswerable !== undefined &&
+          (!requests.isKnown(method) || thread === undefined || ownerOf(thread) === undefined)
+        ) {
           options.onUnanswerable({ ...message, id })
           continue
         }

@@ -3,59 +3,15 @@ import * as AgentError from "@reins/core/AgentError"
 import type { PromptInput, PromptPart } from "@reins/core/Prompt"
 import * as PromptFiles from "@reins/core/PromptFiles"
 import * as Effect from "effect/Effect"
-import * as Base64 from "effect/encoding/Base64"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
-import * as Result from "effect/Result"
 import type { PartInput } from "../OpenCodeClient.ts"
-
-const unsupported = (operation: string) =>
-  AgentError.make(new AgentError.Unsupported({ operation, provider: "opencode" }), { provider: "opencode" })
 
 const invalid = (field: string, description: string) =>
   AgentError.make(new AgentError.InvalidRequest({ field, description }), { provider: "opencode" })
 
-/** The types that it decodes; with any other the prompt ends in an error of the server (measured on 1.18.33). */
-const images: ReadonlySet<string> = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"])
-
-const plain = (mediaType: string): string => {
-  const name = mediaType.split(";")[0]?.trim().toLowerCase() ?? ""
-  return name === "image/jpg" ? "image/jpeg" : name
-}
-
-/**
- * What is sent has to be what it is called: a wrong name is passed on to the model's provider. Text of every kind goes
- * as `text/plain`, the only type of text that the server itself turns into words for the model, with the file's name.
- */
-const checked = (part: PromptPart, index: number): Result.Result<PromptPart, AgentError.AgentError> => {
-  if (part._tag !== "Image" && part._tag !== "File") return Result.succeed(part)
-  const declared = part.mediaType === undefined ? undefined : plain(part.mediaType)
-  if (part._tag === "Image" && !images.has(declared ?? "")) {
-    return Result.fail(unsupported(`an image of the type ${declared} in a prompt`))
-  }
-  const bytes = Base64.decode(part.data ?? "")
-  if (Result.isFailure(bytes)) return Result.fail(invalid(`prompt.parts[${index}].data`, "The bytes are no base64."))
-  const found = PromptFiles.mediaTypeOf(bytes.success)
-  const pictured = declared !== undefined && (images.has(declared) || declared === "application/pdf")
-  if (found === undefined && !pictured) {
-    return Result.fail(
-      unsupported(
-        declared === undefined
-          ? "a file that is neither text in UTF-8, nor a PDF, nor a PNG, JPEG, GIF or WebP"
-          : `a file of the type ${declared} in a prompt`
-      )
-    )
-  }
-  if (found === undefined || (pictured && found !== declared)) {
-    return Result.fail(
-      invalid(
-        `prompt.parts[${index}].mediaType`,
-        `It is called ${declared}, and its bytes are ${found === undefined ? "something else" : found}.`
-      )
-    )
-  }
-  return Result.succeed({ ...part, mediaType: found })
-}
+/** What it decodes; with any other image the prompt ends in an error of the server (measured on 1.18.33). */
+const types: ReadonlySet<PromptFiles.MediaType> = new Set([...PromptFiles.images, "application/pdf", "text/plain"])
 
 /** A command stands for the whole of a prompt: its text comes from its own file. */
 const alone = (input: PromptInput): AgentError.AgentError | undefined => {
@@ -75,10 +31,10 @@ export const prepare = (
   Effect.gen(function*() {
     const wrong = alone(input)
     if (wrong !== undefined) return yield* wrong
-    const read = yield* PromptFiles.read(input, options)
-    const parts: Array<PromptPart> = []
-    for (const [index, part] of read.parts.entries()) parts.push(yield* Effect.fromResult(checked(part, index)))
-    return { parts }
+    // Text of every kind goes as `text/plain`, the only type of text that the server turns into words for the model.
+    return yield* Effect.fromResult(
+      PromptFiles.typed(yield* PromptFiles.read(input, options), { provider: "opencode", types })
+    )
   })
 
 /** Data URLs: the server may run on a host that has none of our files. */

@@ -1,6 +1,6 @@
 /** The options of a host without Effect, checked and as the layers take them. */
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
-import * as CoreTool from "@reins/core/HostTool"
+import type * as CoreTool from "@reins/core/HostTool"
 import * as CoreMcp from "@reins/core/McpServer"
 import type { Provider } from "@reins/core/Provider"
 import * as Codex from "@reins/codex/Codex"

@@ -1,0 +1,264 @@
+/** One session attached to its thread of a server. */
+import * as AgentError from "@reins/core/AgentError"
+import * as McpServer from "@reins/core/McpServer"
+import type { PromptInput } from "@reins/core/Prompt"
+import type { Connection, ConnectOptions, Submission, TurnReference } from "@reins/core/Provider"
+import type { Opened } from "@reins/core/SessionEvent"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Path from "effect/Path"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type { CodexClient, TurnSettings } from "../CodexClient.ts"
+import * as approvals from "./approvals.ts"
+import { checkMode } from "./catalogue.ts"
+import * as cursors from "./cursor.ts"
+import * as hostTools from "./hostTools.ts"
+import * as mcp from "./mcp.ts"
+import * as parts from "./parts.ts"
+import * as record from "./record.ts"
+import * as requests from "./requests.ts"
+import type { Servers } from "./servers.ts"
+import * as skills from "./skills.ts"
+
+/** Turns of one page that is searched for a turn. */
+const pageSize = 50
+
+interface Choice {
+  readonly model: string | undefined
+  readonly effort: string | undefined
+  readonly mode: string | undefined
+  readonly approval: approvals.Mode
+}
+
+/** How a call ends whose server dies. */
+const died = new Set(["ConnectionLost", "ProcessExited"])
+
+const isOver = (error: AgentError.AgentError): boolean => /no active turn/i.test(error.message)
+
+const refuse = (field: string, description: string) =>
+  AgentError.make(new AgentError.InvalidRequest({ field, description }), { provider: "codex" })
+
+const begin = Effect.fnUntraced(function*(
+  client: CodexClient,
+  session: ConnectOptions,
+  choice: Choice
+): Effect.fn.Return<{ readonly threadId: string; readonly how: Opened }, AgentError.AgentError> {
+  const settings = {
+    cwd: session.cwd,
+    approvalPolicy: choice.approval.approvalPolicy,
+    sandbox: choice.approval.sandbox,
+    ...(choice.model === undefined ? undefined : { model: choice.model }),
+    ...(session.mcpServers === undefined ? undefined : { config: mcp.config(session.mcpServers) })
+  }
+  const offered = session.tools === undefined ? undefined : { dynamicTools: hostTools.specs(session.tools) }
+  const fresh = (how: Opened) =>
+    Effect.map(client.startThread({ ...settings, ...offered }), ({ thread }) => ({ threadId: thread.id, how }))
+  if (session.cursor === undefined) return yield* fresh({ _tag: "new" })
+  const { threadId } = yield* cursors.decode(session.cursor)
+  return yield* client.resumeThread(threadId, settings).pipe(
+    Effect.map(({ thread }) => ({ threadId: thread.id, how: { _tag: "resumed" } as Opened })),
+    Effect.catchIf(
+      ({ reason }) => session.recreate && reason._tag === "SessionNotFound",
+      // A thread without a turn was never stored: nothing of it is lost.
+      (error) => fresh({ _tag: "recreated", reason: error.message })
+    )
+  )
+})
+
+/** The agent takes any text for a directory, and its commands then fail one by one. */
+const checkDirectory = ({ fs, path, servers }: Needs, cwd: string): Effect.Effect<void, AgentError.AgentError> =>
+  servers.local
+    ? Effect.flatMap(
+      Effect.orElseSucceed(Effect.map(fs.stat(cwd), ({ type }) => type === "Directory"), () => false),
+      (isDirectory) =>
+        isDirectory && path.isAbsolute(cwd)
+          ? Effect.void
+          : Effect.fail(refuse("cwd", `"${cwd}" is no directory with an absolute path.`))
+    )
+    : Effect.void
+
+export interface Needs {
+  readonly servers: Servers
+  readonly fs: FileSystem.FileSystem
+  readonly path: Path.Path
+}
+
+/** Attaches a session; the thread is let go when the scope closes. */
+export const connect = Effect.fnUntraced(function*(
+  needs: Needs,
+  session: ConnectOptions
+): Effect.fn.Return<Connection, AgentError.AgentError, Scope.Scope> {
+  yield* checkDirectory(needs, session.cwd)
+  yield* checkMode(session.mode)
+  const { live, server } = yield* needs.servers.of(session)
+  yield* server.listen(session.report)
+  yield* server.hide(McpServer.secrets(session.mcpServers ?? {}))
+  let choice: Choice = {
+    model: session.model,
+    effort: session.variant,
+    mode: session.mode,
+    approval: approvals.modeOf(session.policy)
+  }
+  const { client, how, peer, signals, state, threadId } = yield* Effect.gen(function*() {
+    const { client, peer } = yield* live
+    const begun = yield* begin(client, session, choice)
+    // Registered first, so that it runs last: a thread that nobody hears is unloaded, and its MCP servers end with it.
+    yield* Effect.addFinalizer(() =>
+      client.unsubscribe(begun.threadId).pipe(Effect.ignore, Effect.forkDetach({ startImmediately: true }))
+    )
+    return { client, peer, ...begun, ...(yield* server.attach(begun.threadId)) }
+  }).pipe(
+    // The server may have died a moment ago without anybody having seen it: nothing of ours was begun there.
+    Effect.retry({ times: 1, while: ({ reason }) => died.has(reason._tag) })
+  )
+  if (session.title !== undefined && how._tag !== "resumed") {
+    yield* Effect.ignore(client.nameThread(threadId, session.title))
+  }
+
+  const settings = Effect.gen(function*(): Effect.fn.Return<TurnSettings, AgentError.AgentError> {
+    const { approval, effort, mode, model } = choice
+    return {
+      // A thread that was loaded already has ignored what it was resumed with: each turn says it again.
+      approvalPolicy: approval.approvalPolicy,
+      sandboxPolicy: approval.sandboxPolicy,
+      ...(model === undefined ? undefined : { model }),
+      ...(effort === undefined ? undefined : { effort }),
+      ...(mode === undefined ? undefined : {
+        collaborationMode: {
+          mode,
+          settings: {
+            model: model ?? (yield* usualModel),
+            reasoning_effort: effort ?? null,
+            developer_instructions: null
+          }
+        }
+      })
+    }
+  })
+  const usualModel = Effect.map(client.readThread(threadId), ({ thread }) => thread.model ?? "").pipe(
+    Effect.catch(() => Effect.map(client.listModels(), ({ data }) => data.find((one) => one.isDefault)?.model ?? ""))
+  )
+
+  /** The skills of the directory, where a prompt calls one. */
+  const skillsFor = (input: PromptInput) =>
+    parts.callsSkill(input) ? skills.of(client, session.cwd) : Effect.succeed([])
+  const worded = (input: PromptInput) => Effect.map(skillsFor(input), (known) => parts.inputOf(input, known))
+
+  const accepts = Effect.fnUntraced(function*(input: PromptInput) {
+    yield* skills.check(input, yield* skillsFor(input))
+    if (!parts.hasImage(input)) return
+    const { data } = yield* client.listModels()
+    const model = choice.model ?? (yield* usualModel)
+    const modalities = data.find((one) => one.model === model)?.inputModalities
+    if (modalities === undefined || modalities.includes("image")) return
+    return yield* AgentError.make(
+      new AgentError.Unsupported({ operation: `an image by the model "${model}"`, provider: "codex" }),
+      { provider: "codex" }
+    )
+  })
+
+  const submit = Effect.fnUntraced(function*({ attempt, input, key }: Submission) {
+    if (attempt > 1) {
+      // The agent does not know a prompt again by its key: whether it has it, its record says.
+      const { turns } = yield* record.page(client, threadId, { limit: pageSize })
+      if (turns.some((turn) => record.promptsOf(turn).some(({ clientId }) => clientId === key))) return
+    }
+    const { turn } = yield* client.startTurn(threadId, yield* worded(input), key, yield* settings)
+    started = turn.id
+  })
+  /** The turn that was asked for last. */
+  let started: string | undefined
+  /** Whether it is over. One that is not is on its way where the agent says that nothing runs. */
+  const hasEnded = () => started === undefined || state.ended.has(started)
+
+  const turnOf = Effect.fnUntraced(
+    function*(reference: TurnReference) {
+      let cursor: string | undefined
+      do {
+        const read: record.Page = yield* record.page(client, threadId, {
+          limit: pageSize,
+          ...(cursor === undefined ? undefined : { cursor })
+        })
+        const found = read.turns.find((turn) => record.isOf(reference, turn))
+        if (found !== undefined) return found.id
+        cursor = read.older
+      } while (cursor !== undefined)
+      return yield* refuse("turn", `The conversation has no turn "${reference.id}".`)
+    }
+  )
+
+  const connection: Connection = {
+    how,
+    cursor: cursors.make(threadId),
+    signals,
+    submit,
+    steer: (submission) =>
+      Effect.suspend(() => {
+        const { turn } = state
+        // Without a turn that runs it begins one.
+        return turn === undefined
+          ? submit(submission)
+          : worded(submission.input).pipe(
+            Effect.flatMap((input) => client.steerTurn(threadId, turn, input, submission.key)),
+            Effect.catchIf(isOver, () => submit(submission))
+          )
+      }),
+    interrupt: client.interruptTurn(threadId).pipe(
+      Effect.retry({
+        while: (error) => isOver(error) && !hasEnded(),
+        schedule: Schedule.spaced("20 millis"),
+        times: 50
+      }),
+      Effect.catchIf(isOver, () => Effect.void),
+      // It leaves the commands of the turn running.
+      Effect.andThen(Effect.ignore(client.cleanTerminals(threadId)))
+    ),
+    settle: (request, answer) =>
+      Effect.suspend(() => {
+        const ask = state.asks.get(request.key)
+        if (ask === undefined) return Effect.succeed("gone" as const)
+        // A turn that goes on after a cancelled request is ended; one that is over by itself has another after it.
+        const { turn } = state
+        const ends = answer._tag === "cancel" && !requests.endsByCancel(ask.method) &&
+          (request.turn === turn || request.agentPath !== undefined)
+        return peer.answer(ask.id, requests.answered(ask.method, ask.params, answer)).pipe(
+          Effect.tap((sent) => {
+            // Not every method is said to be resolved afterwards.
+            if (sent) state.asks.delete(request.key)
+            return sent && ends && turn !== undefined
+              ? Effect.catchIf(client.interruptTurn(threadId, turn), isOver, () => Effect.void)
+              : Effect.void
+          }),
+          Effect.map((sent) => sent ? "delivered" as const : "gone" as const)
+        )
+      }),
+    snapshot: (request) => record.snapshot(client, state, request),
+    configure: Effect.fnUntraced(function*(change) {
+      yield* checkMode(change.mode)
+      if (change.title !== undefined) yield* client.nameThread(threadId, change.title)
+      choice = {
+        model: change.model ?? choice.model,
+        effort: change.variant ?? (change.model === undefined ? choice.effort : undefined),
+        mode: change.mode ?? choice.mode,
+        approval: change.policy === undefined ? choice.approval : approvals.modeOf(change.policy)
+      }
+    }),
+    history: (request) => record.history(client, threadId, request, state.turn !== undefined),
+    accepts,
+    fork: Effect.fnUntraced(function*({ before, through }) {
+      const { thread } = yield* client.forkThread(threadId, {
+        cwd: session.cwd,
+        ...(before === undefined ? undefined : { beforeTurnId: yield* turnOf(before) }),
+        ...(through === undefined ? undefined : { lastTurnId: yield* turnOf(through) })
+      })
+      return cursors.make(thread.id)
+    }),
+    revert: Effect.fnUntraced(function*(turn) {
+      yield* client.revertThread(threadId, yield* turnOf(turn))
+      return { files: "kept" as const }
+    }),
+    compact: client.compactThread(threadId)
+  }
+  return connection
+})
