@@ -57,7 +57,16 @@ const subject = Effect.gen(function*() {
       cut: proxy.cut(),
       end: proxy.halfClose(),
       stall: Effect.as(proxy.stall(), proxy.resume),
-      cutAfter: (n) => proxy.onFrame({ match: "/global/event", n, do: "cut" }),
+      cutAfter: Effect.fnUntraced(function*(n) {
+        let inForce = true
+        yield* proxy.onFrame({ match: (line) => inForce && line.includes("/global/event"), n, do: "cut" })
+        // A turn may end before its n-th frame, and the next clause would be cut in its place.
+        yield* Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            inForce = false
+          })
+        )
+      }),
       unknown: proxy.noise("data: {this is no frame\n\n", "/global/event"),
       kill: Effect.sync(() => {
         for (const pid of servers({ root, isServer: isOpenCode }))
