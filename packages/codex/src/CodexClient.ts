@@ -140,6 +140,7 @@ export const make = (peer: JsonRpcPeer) => {
       done("thread/revert", { threadId, beforeTurnId }, threadId),
     nameThread: (threadId: string, name: string) => done("thread/name/set", { threadId, name }, threadId),
     archiveThread: (threadId: string) => done("thread/archive", { threadId }, threadId),
+    unarchiveThread: (threadId: string) => done("thread/unarchive", { threadId }, threadId),
     deleteThread: (threadId: string) => done("thread/delete", { threadId }, threadId),
     compactThread: (threadId: string) => done("thread/compact/start", { threadId }, threadId),
     unsubscribe: (threadId: string) => done("thread/unsubscribe", { threadId }, threadId),

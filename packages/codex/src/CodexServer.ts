@@ -57,6 +57,8 @@ export interface Live {
   readonly home: string
   /** Names the process among all that there were. */
   readonly life: string
+  /** With which MCP servers each thread was loaded, as the text of their settings. */
+  readonly loaded: Map<string, string>
 }
 
 /**
@@ -83,6 +85,13 @@ export interface CodexServer {
   readonly live: Effect.Effect<Live, AgentError.AgentError>
   /** Hears a thread, from what was said of it since it began. */
   readonly attach: (threadId: string) => Effect.Effect<Attachment, AgentError.AgentError, Scope.Scope>
+  /**
+   * Has a thread unloaded that nobody hears. A thread keeps the MCP servers that it was loaded with, and no method of its
+   * own unloads one: it is put into the archive and taken out again (measured on 0.169.0).
+   */
+  readonly unload: (live: Live, threadId: string) => Effect.Effect<void, AgentError.AgentError>
+  /** Drops what was said of a thread while nobody heard it: it is read again from what is stored. */
+  readonly forget: (threadId: string) => void
   /** Keeps secrets that a session brings along out of what the agent says, until the scope closes. */
   readonly hide: (secrets: ReadonlyArray<Redacted.Redacted<string>>) => Effect.Effect<void, never, Scope.Scope>
   /** Hears what becomes of the process. */
@@ -159,19 +168,22 @@ export const make = Effect.fnUntraced(function*(
       // The end of its input is how it is told to go; it takes its commands with it, which a signal may not.
       politeStop: () => Scope.close(talk, Exit.void)
     }).pipe(Effect.mapError(ofStart))
-    const over = Effect.flatMap(started.info.peer.lost, (lost) =>
-      Effect.raceFirst(
+    const over = Effect.flatMap(started.info.peer.lost, (lost) => {
+      // At once: who needs a server waits for the next one.
+      conversation.end(started.info)
+      return Effect.raceFirst(
         Effect.map(started.exited, (exited) =>
           AgentError.make(
             new AgentError.ProcessExited({ command: started.command, starting: false, ...exited }),
             { provider: "codex" }
           )),
         Effect.as(Effect.sleep(exitLimit), lost)
-      )).pipe(
-        Effect.tap((error) => Effect.sync(() => conversation.end(started.info, error))),
-        // One that lives on without a conversation is of no use to anybody.
-        Effect.andThen(started.stop)
       )
+    }).pipe(
+      Effect.tap((error) => Effect.sync(() => conversation.fail(error))),
+      // One that lives on without a conversation is of no use to anybody.
+      Effect.andThen(started.stop)
+    )
     // Detached: it ends with the conversation, and must not be cut off by the end of the life that it reports.
     yield* Effect.forkDetach(over, { startImmediately: true })
     return started
@@ -208,5 +220,6 @@ export const make = Effect.fnUntraced(function*(
         )
   )
 
-  return { live, listen: reports.listen, hide: conversation.hide, attach: conversation.attach }
+  const { attach, forget, hide, unload } = conversation
+  return { live, listen: reports.listen, attach, forget, hide, unload }
 })

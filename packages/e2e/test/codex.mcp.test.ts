@@ -1,5 +1,6 @@
 /** MCP servers that a session of the real Codex brings along. */
 import { assert, layer } from "@effect/vitest"
+import type { Answer } from "@reins/core/AgentRequest"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as McpServer from "@reins/core/McpServer"
 import * as Redaction from "@reins/core/Redaction"
@@ -9,6 +10,8 @@ import { Effect, FileSystem, Redacted, Stream } from "effect"
 import { fileURLToPath } from "node:url"
 import * as Codex from "./fixtures/codexHost.ts"
 import * as Host from "./fixtures/host.ts"
+import * as Model from "./fixtures/model.ts"
+import * as Processes from "./fixtures/processes.ts"
 import { prompt, text } from "./fixtures/script.ts"
 
 const program = fileURLToPath(new URL("./fixtures/mcpServer.mjs", import.meta.url))
@@ -58,6 +61,73 @@ layer(Codex.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: 
         yield* session.answer(request.requestId, { _tag: "decline" })
         assert.deepStrictEqual(yield* turn.outcome, completed)
         assert.notStrictEqual((yield* Host.awaitEvent(session, isToolCall)).status, "completed")
+      }))
+
+    it.effect("asks its user by a form, which is answered, declined, or cancelled with the turn", () =>
+      Effect.gen(function*() {
+        const session = yield* Codex.open({ mcpServers: { numbers: local("works") } })
+        yield* session.attach()
+        let after = 0
+        const asked = Effect.fnUntraced(function*(answer: Answer) {
+          const turn = yield* session.prompt(prompt("ask", call("ask"), text("asked")))
+          const next = Effect.suspend(() =>
+            session.events({ after }).pipe(
+              Stream.filter(Host.isTag("RequestOpened")),
+              Stream.runHead,
+              Effect.flatMap(Effect.fromOption),
+              Effect.tap(({ seq = 0 }) => Effect.sync(() => void (after = seq)))
+            )
+          )
+          const approval = yield* next
+          assert.strictEqual(approval.kind, "tool")
+          yield* session.answer(approval.requestId, { _tag: "accept" })
+          const form = yield* next
+          assert.strictEqual(form.kind, "elicitation")
+          assert.strictEqual(form.subject, "Which colour?")
+          assert.include(JSON.stringify(form.facts.schema), "The colour")
+          yield* session.answer(form.requestId, answer)
+          return yield* turn.outcome
+        })
+        const heard = Effect.map(Model.lastBody, (body) => JSON.stringify(body["input"]))
+        assert.deepStrictEqual(yield* asked({ _tag: "content", value: { colour: "grey" } }), completed)
+        assert.match(yield* heard, /the user said .{0,20}action.{0,20}accept.{0,80}grey/)
+        assert.deepStrictEqual(yield* asked({ _tag: "decline" }), completed)
+        assert.match(yield* heard, /the user said .{0,20}action.{0,20}decline/)
+        assert.deepStrictEqual(yield* asked({ _tag: "cancel" }), { _tag: "interrupted", by: "user" })
+        const turn = yield* session.prompt(prompt("go on", text("went on")))
+        assert.deepStrictEqual(yield* turn.outcome, completed)
+      }))
+
+    it.effect("is that of the newest opening, also while the thread is loaded with those of the one before", () =>
+      Effect.gen(function*() {
+        const servers = Effect.map(Codex.servers, (pids) => pids.join())
+        const own = (mark: string) => ({ numbers: local("works", { env: { ONLY_HERE: mark } }) })
+        const running = (mark: string) => Processes.withEnvironment(`ONLY_HERE=${mark}`).length
+        const first = yield* Codex.open({ mcpServers: own("one-of-this-test") })
+        assert.deepStrictEqual(yield* (yield* first.prompt(prompt("go on", text("went on")))).outcome, completed)
+        const before = yield* servers
+        yield* first.close
+        // The same set goes on as it is.
+        const again = yield* Codex.open({ id: first.id, mcpServers: own("one-of-this-test") })
+        assert.deepStrictEqual(yield* (yield* again.prompt(prompt("go on", text("went on")))).outcome, completed)
+        assert.strictEqual(running("one-of-this-test"), 1)
+        yield* again.close
+        // Another one takes its place.
+        const other = yield* Codex.open({
+          id: first.id,
+          mcpServers: own("two-of-this-test"),
+          policy: ApprovalPolicy.fullAccess
+        })
+        const turn = yield* other.prompt(prompt("add", call("add", { a: 20, b: 22 }), text("added")))
+        assert.deepStrictEqual(yield* turn.outcome, completed)
+        assert.deepStrictEqual([running("one-of-this-test"), running("two-of-this-test")], [0, 1])
+        yield* other.close
+        // None is a set, too; and the conversation is whole.
+        const none = yield* Codex.open({ id: first.id })
+        assert.strictEqual((yield* none.history()).turns.length, 3)
+        assert.deepStrictEqual(yield* (yield* none.prompt(prompt("go on", text("went on")))).outcome, completed)
+        assert.strictEqual(running("two-of-this-test"), 0)
+        assert.strictEqual(yield* servers, before)
       }))
 
     it.effect("its secrets are in no file of the agent's home, and in no event when a tool tells them", () =>

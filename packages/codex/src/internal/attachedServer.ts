@@ -94,7 +94,12 @@ export const make = Effect.fnUntraced(function*(
     )
     answered = true
     yield* live.peer.lost.pipe(
-      Effect.tap((error) => Effect.sync(() => conversation.end(live, error))),
+      Effect.tap((error) =>
+        Effect.sync(() => {
+          conversation.end(live)
+          conversation.fail(error)
+        })
+      ),
       Effect.andThen(Scope.close(talk, Exit.void)),
       Effect.forkIn(scope, { startImmediately: true })
     )
@@ -118,8 +123,11 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     live,
-    hide: conversation.hide,
     attach: conversation.attach,
+    forget: conversation.forget,
+    hide: conversation.hide,
+    // Others may hear it.
+    unload: () => Effect.void,
     listen: (report) =>
       Effect.acquireRelease(
         Effect.sync(() => {

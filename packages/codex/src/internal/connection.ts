@@ -9,16 +9,19 @@ import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type { CodexClient, TurnSettings } from "../CodexClient.ts"
+import type { TurnSettings } from "../CodexClient.ts"
+import type { CodexServer, Live } from "../CodexServer.ts"
 import * as approvals from "./approvals.ts"
 import { checkMode } from "./catalogue.ts"
 import * as cursors from "./cursor.ts"
+import * as errors from "./errors.ts"
 import * as hostTools from "./hostTools.ts"
 import * as mcp from "./mcp.ts"
 import * as parts from "./parts.ts"
 import * as record from "./record.ts"
 import * as requests from "./requests.ts"
 import type { Servers } from "./servers.ts"
+import { remember } from "./state.ts"
 import * as skills from "./skills.ts"
 
 /** Turns of one page that is searched for a turn. */
@@ -39,25 +42,45 @@ const isOver = (error: AgentError.AgentError): boolean => /no active turn/i.test
 const refuse = (field: string, description: string) =>
   AgentError.make(new AgentError.InvalidRequest({ field, description }), { provider: "codex" })
 
+/** Threads whose MCP servers are known. */
+const maxLoaded = 1_024
+
 const begin = Effect.fnUntraced(function*(
-  client: CodexClient,
+  server: CodexServer,
+  live: Live,
   session: ConnectOptions,
   choice: Choice
 ): Effect.fn.Return<{ readonly threadId: string; readonly how: Opened }, AgentError.AgentError> {
+  const { client } = live
+  const config = mcp.config(session.mcpServers ?? {})
+  const wanted = JSON.stringify(config)
   const settings = {
     cwd: session.cwd,
     approvalPolicy: choice.approval.approvalPolicy,
     sandbox: choice.approval.sandbox,
     ...(choice.model === undefined ? undefined : { model: choice.model }),
-    ...(session.mcpServers === undefined ? undefined : { config: mcp.config(session.mcpServers) })
+    config
   }
   const offered = session.tools === undefined ? undefined : { dynamicTools: hostTools.specs(session.tools) }
+  const begun = (threadId: string, how: Opened) => {
+    remember(live.loaded, threadId, wanted, maxLoaded)
+    return { threadId, how }
+  }
   const fresh = (how: Opened) =>
-    Effect.map(client.startThread({ ...settings, ...offered }), ({ thread }) => ({ threadId: thread.id, how }))
+    Effect.map(client.startThread({ ...settings, ...offered }), ({ thread }) => begun(thread.id, how))
   if (session.cursor === undefined) return yield* fresh({ _tag: "new" })
   const { threadId } = yield* cursors.decode(session.cursor)
+  const before = live.loaded.get(threadId)
+  if (before !== undefined && before !== wanted) yield* server.unload(live, threadId)
+  // That it was archived by this, or closed a while ago, is not the end of the conversation.
+  server.forget(threadId)
   return yield* client.resumeThread(threadId, settings).pipe(
-    Effect.map(({ thread }) => ({ threadId: thread.id, how: { _tag: "resumed" } as Opened })),
+    // It is not gone: who opens it wants it out of the archive.
+    Effect.catchIf(
+      errors.isArchived,
+      () => Effect.andThen(client.unarchiveThread(threadId), client.resumeThread(threadId, settings))
+    ),
+    Effect.map(({ thread }) => begun(thread.id, { _tag: "resumed" })),
     Effect.catchIf(
       ({ reason }) => session.recreate && reason._tag === "SessionNotFound",
       // A thread without a turn was never stored: nothing of it is lost.
@@ -101,9 +124,10 @@ export const connect = Effect.fnUntraced(function*(
     approval: approvals.modeOf(session.policy)
   }
   const { client, how, peer, signals, state, threadId } = yield* Effect.gen(function*() {
-    const { client, peer } = yield* live
-    const begun = yield* begin(client, session, choice)
-    // Registered first, so that it runs last: a thread that nobody hears is unloaded, and its MCP servers end with it.
+    const now = yield* live
+    const { client, peer } = now
+    const begun = yield* begin(server, now, session, choice)
+    // Registered first, so that it runs last. A thread that nobody hears is unloaded after a while.
     yield* Effect.addFinalizer(() =>
       client.unsubscribe(begun.threadId).pipe(Effect.ignore, Effect.forkDetach({ startImmediately: true }))
     )

@@ -30,10 +30,12 @@ export interface Conversation {
   readonly begin: (wire: JsonRpcWire, life: string) => Effect.Effect<Live, AgentError.AgentError, Scope.Scope>
   /** The server, while somebody answers there. */
   readonly current: () => Live | undefined
-  /** It is over: every session is told, and what it asked nobody waits for. */
-  readonly end: (live: Live, error: AgentError.AgentError) => void
+  /** Nobody answers there any more, and what was asked there nobody waits for. */
+  readonly end: (live: Live) => void
   /** Every session is told. */
   readonly fail: (error: AgentError.AgentError) => void
+  readonly forget: CodexServer["forget"]
+  readonly unload: CodexServer["unload"]
   readonly hide: CodexServer["hide"]
   readonly attach: CodexServer["attach"]
 }
@@ -124,17 +126,24 @@ export const make = Effect.fnUntraced(function*(options: {
       })
       answering = peer
       const client = CodexClient.make(peer)
-      const live: Live = { client, peer, life, ...(yield* client.initialize(clientInfo)) }
+      const live: Live = { client, peer, life, loaded: new Map(), ...(yield* client.initialize(clientInfo)) }
       current = live
       return live
     }),
-    end: (live, error) => {
+    end: (live) => {
       if (current === live) current = undefined
       // Whoever dies waits for nothing, and whoever lives asks again.
       left.clear()
-      threads.fail(error)
     },
     fail: threads.fail,
+    forget: threads.forget,
+    // Not interrupted in between: the thread would stay in the archive.
+    unload: ({ client, loaded }, threadId) =>
+      Effect.andThen(client.archiveThread(threadId), client.unarchiveThread(threadId)).pipe(
+        Effect.andThen(Effect.sync(() => loaded.delete(threadId))),
+        Effect.asVoid,
+        Effect.uninterruptible
+      ),
     hide: (secrets) =>
       secrets.length === 0 ? Effect.void : Effect.acquireRelease(
         Effect.sync(() => {

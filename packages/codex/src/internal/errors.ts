@@ -97,6 +97,10 @@ const config = /failed to load configuration/i
 const experimental = /requires experimentalApi capability/
 const unknownMethod = /unknown variant `([^`]+)`, expected one of/
 
+/** Whether a conversation was not found because it lies in the archive. */
+export const isArchived = ({ message, reason }: AgentError.AgentError): boolean =>
+  reason._tag === "SessionNotFound" && archived.test(message)
+
 /** What a refused call means. `sessionId` is the agent's own name of the conversation that it was about. */
 export const ofCall = (error: JsonRpcError, sessionId?: string): AgentError.AgentError => {
   const said = excerpt(error.message)

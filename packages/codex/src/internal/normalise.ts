@@ -39,6 +39,7 @@ const silent = new Set([
   "thread/goal/cleared",
   "thread/queue/changed",
   "thread/unarchived",
+  "thread/closed",
   "thread/reverted",
   "thread/compacted",
   "thread/environment/connected",

@@ -26,6 +26,8 @@ export interface Thread {
 export interface Threads {
   readonly add: (thread: Thread) => void
   readonly remove: (thread: Thread) => void
+  /** Drops what was said of a thread that nobody listens to. */
+  readonly forget: (threadId: string) => void
   /** Gives what was said to those whom it concerns; answers the requests that nobody here can answer. */
   readonly push: (messages: ReadonlyArray<Message>) => void
   /** Tells every session. */
@@ -87,6 +89,9 @@ export const make = (options: {
       if (warnings.length + own.length > 0) give(thread, [...warnings, ...own])
     },
     remove,
+    forget: (threadId) => {
+      waiting = waiting.filter(({ params }) => threadOf(params) !== threadId)
+    },
     push: (messages) => {
       // Runs of messages of one thread are handed over as one array, in order.
       let current: Thread | undefined
