@@ -76,6 +76,13 @@ export interface CodexOptions {
   readonly startTimeout?: number
   /** How long a server is kept after its last session closed. Default 300,000. */
   readonly idleTimeToLive?: number
+  /**
+   * A server that runs already, such as `ws://127.0.0.1:4500`: it is used, and neither started, configured nor ended. It
+   * stands alone, but for `token`.
+   */
+  readonly url?: string
+  /** What the server at `url` asks for as `Authorization: Bearer`, over `wss` or on this host. It is shown nowhere. */
+  readonly token?: string
 }
 
 /**

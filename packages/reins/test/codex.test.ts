@@ -61,6 +61,15 @@ it.live("runs tools of the host that Codex calls", () =>
     })
   }).pipe(Effect.scoped, Effect.provide(Layer.merge(ScriptedModel.layer(), NodeServices.layer))), 60_000)
 
+it("a Codex server of others is told when nobody is there, and stands alone", async () => {
+  await using reins = await Reins.create({ providers: { codex: Reins.codex({ url: "ws://127.0.0.1:1" }) } })
+  const error = await reins.open({ provider: "codex", cwd: "/" }).then(() => undefined, (error: unknown) => error)
+  assert.include(String(error), "ws://127.0.0.1:1")
+  const both = { codex: Reins.codex({ url: "ws://127.0.0.1:1", binary: "/bin/codex" }) }
+  const refused = await Reins.create({ providers: both }).then(() => undefined, (error: unknown) => error)
+  assert.include(String(refused), "\"providers.codex.binary\" does not go with \"url\"")
+})
+
 it.live("prompts Codex, asks and answers", () =>
   Effect.gen(function*() {
     const model = yield* ScriptedModel.ScriptedModel

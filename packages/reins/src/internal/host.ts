@@ -1,6 +1,7 @@
 /** The layers of a host, owned by one runtime. */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import type { AgentError } from "@reins/core/AgentError"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as BindingStore from "@reins/core/BindingStore"
@@ -51,6 +52,7 @@ const layer = (options: ReinsOptions, say: log.Log | undefined) => {
     Layer.provide(store(options)),
     Layer.provide(ApprovalPolicy.layer(settings.policy(options.approvals ?? "ask"))),
     Layer.provide(NodeHttpClient.layerUndici),
+    Layer.provide(NodeSocket.layerWebSocketConstructor),
     Layer.provide(NodeServices.layer),
     Layer.provideMerge(log.layer(say))
   )

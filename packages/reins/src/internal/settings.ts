@@ -9,13 +9,14 @@ import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type { WebSocketConstructor } from "effect/socket/Socket"
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import type { Approvals, HostTool, McpServer } from "../Model.ts"
 import type { CodexOptions, Limits, OpenCodeOptions, Place, ReinsProvider, Retention } from "../Reins.ts"
 import * as errors from "./errors.ts"
 
 /** What a provider may ask for. */
-export type Platform = NodeServices.NodeServices | HttpClient.HttpClient
+export type Platform = NodeServices.NodeServices | HttpClient.HttpClient | WebSocketConstructor
 
 const words: Readonly<Record<string, ApprovalPolicy.ApprovalPolicy>> = {
   ask: ApprovalPolicy.askAlways,
@@ -98,6 +99,15 @@ export const figures = (name: string, values: Limits | OpenCodeOptions | CodexOp
   }
 }
 
+const codex = (name: string, { token, url, ...options }: CodexOptions): Provider<Platform> => {
+  if (url === undefined) return Codex.make(options)
+  const [other] = Object.keys(options)
+  if (other !== undefined) {
+    throw errors.invalidConfig(`"providers.${name}.${other}" does not go with "url": the server runs already`)
+  }
+  return Codex.make({ url, ...(token === undefined ? undefined : { token: Redacted.make(token) }) })
+}
+
 /** The provider that is meant; throws when it is none. */
 export const provider = (name: string, given: ReinsProvider): Provider<Platform> => {
   if ("make" in given) {
@@ -117,7 +127,7 @@ export const provider = (name: string, given: ReinsProvider): Provider<Platform>
     throw errors.invalidConfig(`the provider "${name}" is not one of this library`)
   }
   figures(`providers.${name}`, given.options)
-  if (given.kind === "codex") return Codex.make(given.options)
+  if (given.kind === "codex") return codex(name, given.options)
   const { password, ...options } = given.options
   return OpenCode.make({ ...options, ...(password === undefined ? undefined : { password: Redacted.make(password) }) })
 }
