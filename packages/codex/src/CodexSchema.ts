@@ -105,6 +105,13 @@ export const Items = {
       Schema.Record(Schema.String, Schema.Struct({ status: Schema.String, message: nullable(Schema.String) }))
     )
   }),
+  /** What becomes of a subagent, told in the thread of its parent. */
+  subAgentActivity: Schema.Struct({
+    id,
+    kind: Schema.String,
+    agentThreadId: Schema.String,
+    agentPath: optional(Schema.String)
+  }),
   webSearch: Schema.Struct({ id, query: optional(Schema.String) }),
   contextCompaction: Schema.Struct({ id })
 }

@@ -37,6 +37,7 @@ const decode = {
   mcpToolCall: Schema.decodeUnknownResult(Wire.Items.mcpToolCall),
   dynamicToolCall: Schema.decodeUnknownResult(Wire.Items.dynamicToolCall),
   collabAgentToolCall: Schema.decodeUnknownResult(Wire.Items.collabAgentToolCall),
+  subAgentActivity: Schema.decodeUnknownResult(Wire.Items.subAgentActivity),
   webSearch: Schema.decodeUnknownResult(Wire.Items.webSearch)
 }
 
@@ -222,6 +223,20 @@ export const seenOf = (item: unknown, ended: boolean): Result.Result<Seen, { rea
             ended,
             call.status
           ))
+      case "subAgentActivity":
+        return Result.map(decode.subAgentActivity(item), ({ agentPath = "", agentThreadId, kind }) => {
+          const name = agentPath.split("/").at(-1) ?? ""
+          return plain(
+            {
+              _tag: "subagent",
+              title: kind === "started" ? name : `${name}: ${kind}`,
+              ...(name === "" ? undefined : { agent: name }),
+              path: [agentThreadId],
+              output: ""
+            },
+            ended
+          )
+        })
       case "webSearch":
         return Result.map(
           decode.webSearch(item),

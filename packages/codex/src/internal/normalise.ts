@@ -4,7 +4,7 @@
  * Text that streams takes a short way through hand-written guards. Everything else is decoded; what does not decode, or
  * is not known here, is told as `unrecognised` with its payload. Nothing throws.
  */
-import type { PlanEntry } from "@reins/core/Item"
+import type { ItemContent, PlanEntry } from "@reins/core/Item"
 import type { Signal } from "@reins/core/Signal"
 import type { Message } from "@reins/transport/JsonRpcPeer"
 import * as Predicate from "effect/Predicate"
@@ -70,13 +70,15 @@ const unrecognised = (method: string, reason: string, raw: unknown): Signal => (
   raw
 })
 
-type Path = { readonly agentPath?: ReadonlyArray<string> }
+/** Spread over a signal of a subagent: its turns are told as part of the turn that runs, as nobody else knows them. */
+type Path = { readonly agentPath?: ReadonlyArray<string>; readonly turn?: string }
 
 /** Where a message belongs: to the thread itself, or to one of its subagents. */
 const pathOf = (state: ThreadState, threadId: unknown): Path | undefined => {
   if (threadId === state.threadId) return {}
   const agentPath = typeof threadId === "string" ? state.children.get(threadId) : undefined
-  return agentPath === undefined ? undefined : { agentPath }
+  if (agentPath === undefined) return undefined
+  return state.turn === undefined ? { agentPath } : { agentPath, turn: state.turn }
 }
 
 /** Whether a message is of this thread or of a subagent of it. */
@@ -200,7 +202,7 @@ const item = (
       if (before === undefined) state.attempt.push(key)
     } else if (said === undefined) progressed(state)
   }
-  if (content._tag === "subagent") subagents(state, content.path ?? [], path, out)
+  if (content._tag === "subagent") subagents(state, content, path, out)
   out.push({
     _tag: "item",
     key,
@@ -218,12 +220,17 @@ const item = (
     out.push({ _tag: "turnCompacting", turn })
 }
 
-const subagents = (state: ThreadState, threads: ReadonlyArray<string>, path: Path, out: Array<Signal>): void => {
+const subagents = (
+  state: ThreadState,
+  { agent, path: threads = [] }: Extract<ItemContent, { readonly _tag: "subagent" }>,
+  path: Path,
+  out: Array<Signal>
+): void => {
   for (const thread of threads) {
     if (thread === state.threadId || state.children.has(thread)) continue
     const agentPath = [...path.agentPath ?? [], thread]
     remember(state.children, thread, agentPath, limits.children)
-    out.push({ _tag: "subagentStarted", agentPath })
+    out.push({ _tag: "subagentStarted", agentPath, ...(agent === undefined ? undefined : { agent }) })
   }
 }
 

@@ -10,7 +10,11 @@ import * as chatCompletions from "./chatCompletions.ts"
 import type { Delta, Encoder, Envelope, ModelWire, UsageCounts } from "./modelWire.ts"
 import { frame } from "./modelWire.ts"
 
-const Part = Schema.Struct({ type: Schema.optionalKey(Schema.String), text: Schema.optionalKey(Schema.String) })
+const Part = Schema.Struct({
+  type: Schema.optionalKey(Schema.String),
+  text: Schema.optionalKey(Schema.String),
+  encrypted_content: Schema.optionalKey(Schema.String)
+})
 
 const Item = Schema.Struct({
   type: Schema.optionalKey(Schema.String),
@@ -45,12 +49,24 @@ const outputText = (output: unknown): string => {
   return texts.length > 0 ? texts.join("\n") : JSON.stringify(output)
 }
 
+/** What one agent says to another. A task is a prompt of who gets it; a model of our own has not encrypted it. */
+const agentMessage = (content: (typeof Item.Type)["content"]): Message => {
+  const parts = Array.isArray(content) ? content as ReadonlyArray<typeof Part.Type> : []
+  const task = parts.flatMap(({ encrypted_content: text }) => text ?? [])
+  return task.length > 0
+    ? { role: "user", content: task.join("\n") }
+    : { role: "developer", content: parts.flatMap(({ text }) => text ?? []).join("\n") }
+}
+
 /** The items of one answer become one message, as its text and its calls are in chat completions. */
 const messagesOf = (items: ReadonlyArray<typeof Item.Type>): ReadonlyArray<Message> => {
   const messages: Array<Message> = []
   let calls: Array<NonNullable<Message["tool_calls"]>[number]> | undefined
   for (const { call_id: id, content, name = "", output, role, type = "message" } of items) {
-    if (type.endsWith("_output")) {
+    if (type === "agent_message") {
+      messages.push(agentMessage(content))
+      calls = undefined
+    } else if (type.endsWith("_output")) {
       messages.push({ role: "tool", tool_call_id: id ?? "", content: outputText(output) })
       calls = undefined
     } else if (type === "message" && role !== "assistant") {
