@@ -3,6 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import * as Providers from "@reins/core/Providers"
 import * as Sessions from "@reins/core/Sessions"
 import type { Session } from "@reins/core/Session"
+import * as CodexSandbox from "@reins/testing/CodexSandbox"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import { Effect } from "effect"
 import * as Codex from "./fixtures/codexHost.ts"
@@ -51,6 +52,28 @@ layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("a co
       for (const pid of yield* Codex.servers) yield* Processes.kill(pid, "SIGKILL")
       const session = yield* Codex.open({ id })
       yield* assertUsable(session)
+    }))
+
+  it.effect("lies in the home of its environment: two homes have two servers, and neither knows the other's", () =>
+    Effect.gen(function*() {
+      const { url } = yield* ScriptedModel.ScriptedModel
+      const { cwd } = yield* Codex.Place
+      const other = yield* CodexSandbox.make({ url })
+      const here = yield* Codex.open()
+      const there = yield* Codex.open({ env: other.env, title: "there" })
+      yield* say(here, "here")
+      yield* say(there, "there")
+      assert.deepStrictEqual(yield* said(there), [["there", "re:there"]])
+      const homeOf = (home: string) => Processes.withEnvironment(`CODEX_HOME=${home}`)
+      assert.isAbove(homeOf(other.home).length, 0)
+      const { conversations } = yield* Effect.flatMap(
+        Sessions.Sessions,
+        (sessions) => sessions.conversations({ provider: "codex", cwd })
+      )
+      assert.isFalse(conversations.some(({ title }) => title === "there"))
+      yield* there.close
+      const again = yield* Codex.open({ id: there.id, env: other.env })
+      assert.deepStrictEqual(yield* said(again), [["there", "re:there"]])
     }))
 
   it.effect("is copied up to a turn, and taken back from one on", () =>

@@ -11,7 +11,7 @@ import type * as Wire from "../CodexSchema.ts"
 import * as errors from "./errors.ts"
 import * as items from "./items.ts"
 import type { ThreadState } from "./state.ts"
-import { verdictOf } from "./state.ts"
+import { limits, remember, verdictOf } from "./state.ts"
 
 /** Turns of one page of the agent's, and pages that a snapshot reads at the most. */
 const pageSize = 50
@@ -92,6 +92,17 @@ export const signalsOf = (turn: Wire.Turn, running: boolean): ReadonlyArray<Sign
   return out
 }
 
+/** Subagents that a turn has begun are heard again by who attaches anew. */
+const rememberChildren = (state: ThreadState, turn: Wire.Turn): void => {
+  for (const item of turn.items ?? []) {
+    const seen = items.seenOf(item, false)
+    if (Result.isFailure(seen) || seen.success.content._tag !== "subagent") continue
+    for (const thread of seen.success.content.path ?? []) {
+      if (!state.children.has(thread)) remember(state.children, thread, [thread], limits.children)
+    }
+  }
+}
+
 /** The agent's side as the engine wants to know it. */
 export const snapshot = Effect.fnUntraced(function*(
   client: CodexClient,
@@ -140,6 +151,7 @@ export const snapshot = Effect.fnUntraced(function*(
   )
   const verdicts: Record<string, TurnVerdict> = {}
   for (const turn of told) {
+    if (running(turn)) rememberChildren(state, turn)
     const stored = verdict(turn, busy)
     // The end of its input interrupts what runs, and is stored like the wish of a person. Only the engine knows whether
     // somebody wished it; a turn that it has open and nobody interrupted was cut off.
