@@ -9,9 +9,10 @@ import * as Providers from "@reins/core/Providers"
 import type { Session } from "@reins/core/Session"
 import * as Sessions from "@reins/core/Sessions"
 import * as CodexSandbox from "@reins/testing/CodexSandbox"
+import * as FaultInjector from "@reins/testing/FaultInjector"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import type { Scope } from "effect"
-import { Effect, FileSystem, Layer, Redacted, Schema } from "effect"
+import { Effect, FileSystem, Layer, Redacted, Schema, Stream } from "effect"
 import * as Codex from "./fixtures/codexHost.ts"
 import * as Foreign from "./fixtures/foreignCodex.ts"
 import * as Host from "./fixtures/host.ts"
@@ -109,6 +110,39 @@ live(
         yield* other.peer.answer(own.id ?? -1, { decision: "accept" })
         yield* other.next("turn/completed")
       }).pipe(Effect.scoped, Effect.provide(host({ url: server.url })))
+    })
+)
+
+live(
+  "a connection that breaks while something is asked is made again, and it is asked again",
+  () =>
+    Effect.gen(function*() {
+      const { cwd, env } = yield* sandbox
+      const server = yield* Foreign.start({ env })
+      const proxy = yield* FaultInjector.proxy({ target: { host: "127.0.0.1", port: server.port } })
+      yield* Effect.gen(function*() {
+        const session = yield* open({ cwd })
+        yield* session.attach()
+        const turn = yield* session.prompt(prompt("go", Codex.exec("echo asked > once.txt"), text("done")))
+        const first = yield* Host.awaitEvent(session, Host.isTag("RequestOpened"))
+        yield* proxy.cut()
+        const again = yield* session.events({ after: first.seq ?? 0 }).pipe(
+          Stream.filter(Host.isTag("RequestOpened")),
+          Stream.runHead,
+          Effect.flatMap(Effect.fromOption)
+        )
+        assert.strictEqual(again.facts.command, first.facts.command)
+        // The one before it is settled with the resync: nobody waits for it.
+      yield* Host.awaitEvent(
+        session,
+        (event) => event._tag === "ConnectionChanged" && event.status._tag === "resynced"
+      )
+      assert.deepStrictEqual((yield* session.requests).map(({ id }) => id), [again.requestId])
+        yield* session.answer(again.requestId, { _tag: "accept" })
+        assert.deepStrictEqual(yield* turn.outcome, completed)
+        const fs = yield* FileSystem.FileSystem
+        assert.strictEqual(yield* fs.readFileString(`${cwd}/once.txt`), "asked\n")
+      }).pipe(Effect.scoped, Effect.provide(host({ url: `ws://127.0.0.1:${proxy.port}` })))
     })
 )
 

@@ -65,6 +65,9 @@ const assertChanged = Effect.fnUntraced(function*(session: Session, before: numb
   assert.deepStrictEqual(outcome, completed)
   assert.deepStrictEqual(answers(events), ["the second answer, and all of it"])
   assert.deepStrictEqual(told(events), items)
+  // Between the item's start and its end the turn says what it waits for.
+  const states = events.flatMap((event) => event._tag === "TurnChanged" ? [event.state._tag] : [])
+  assert.deepStrictEqual(states.slice(0, 2), ["compacting", "running"])
   assertWhole(events)
 })
 

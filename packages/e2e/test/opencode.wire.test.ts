@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import type { Session } from "@reins/core/Session"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
-import { Effect, FileSystem, Schedule, Stream } from "effect"
+import { Effect, Fiber, FileSystem, Schedule, Stream } from "effect"
 import * as Host from "./fixtures/host.ts"
 import * as LateListener from "./fixtures/lateListener.ts"
 import * as Scissors from "./fixtures/scissors.ts"
@@ -160,7 +160,7 @@ describe("the event stream", () => {
     () =>
       Effect.gen(function*() {
         const { cut, http: cutting } = Scissors.scissors()
-        const late = LateListener.make()
+        const late = yield* LateListener.make
         yield* Effect.gen(function*() {
           const model = yield* ScriptedModel.ScriptedModel
           const session = yield* Host.open()
@@ -168,8 +168,10 @@ describe("the event stream", () => {
           yield* model.awaitGate("late")
           yield* late.begin
           yield* cut
-          yield* late.read
+          yield* late.updated(1)
           yield* model.open("late")
+          yield* awaitWorking(session, 0)
+          yield* late.end
           assert.strictEqual((yield* turn.outcome)._tag, "completed")
           const events = yield* session.events().pipe(
             Stream.takeUntil((event) => event._tag === "TurnSettled"),
@@ -184,6 +186,53 @@ describe("the event stream", () => {
           }))
         )
       }),
+    60_000
+  )
+
+  it.live(
+    "that connects while a session opens, before the server listens to itself: it opens as soon as the server does",
+    () =>
+      Effect.gen(function*() {
+        const { cut, http: cutting } = Scissors.scissors()
+        const late = yield* LateListener.make
+        yield* Effect.gen(function*() {
+          const neighbour = yield* Host.open()
+          yield* late.begin
+          yield* cut
+          const opening = yield* Effect.forkScoped(Host.open())
+          // Of the one that opens, and of the one that connects again.
+          yield* late.updated(1)
+          yield* late.updated(1)
+          yield* late.end
+          const session = yield* Fiber.join(opening).pipe(Effect.timeout("3 seconds"))
+          yield* Effect.timeout(resynced(neighbour, 1), "3 seconds")
+          for (const one of [session, neighbour]) yield* assertUsable(one)
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(Host.layer({
+            policy: ApprovalPolicy.fullAccess,
+            http: (client) => late.http(cutting(client))
+          }))
+        )
+      }),
+    60_000
+  )
+
+  it.live(
+    "cut again and again while a session opens: it opens",
+    () =>
+      Effect.gen(function*() {
+        const { http, proxy } = yield* Wire.make
+        yield* Effect.gen(function*() {
+          yield* Host.open()
+          for (let round = 0; round < 4; round++) {
+            // The greeting passes.
+            yield* proxy.onFrame({ match: "/global/event", n: 1, do: "cut", times: 1 + round })
+            yield* proxy.cut()
+            yield* Effect.timeout(Host.open(), "5 seconds")
+          }
+        }).pipe(Effect.scoped, Effect.provide(Host.layer({ policy: ApprovalPolicy.fullAccess, http })))
+      }).pipe(Effect.scoped),
     60_000
   )
 
