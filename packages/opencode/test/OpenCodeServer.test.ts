@@ -211,15 +211,52 @@ describe("OpenCodeServer", () => {
   )
 
   live(
-    "does not wait for a proof longer than the stream lives",
+    "makes the server tell something again, for as long as that reaches nobody",
     Effect.gen(function*() {
       const { start } = yield* place
       const server = yield* start()
       yield* server.live
       const { prove } = yield* attach(server)
       const context = yield* Effect.context<HttpClient.HttpClient>()
-      const error = yield* Effect.flip(prove(Effect.orDie(Effect.provide(order(server, "/cut"), context))))
+      let asked = 0
+      yield* prove(
+        Effect.suspend(() =>
+          ++asked < 3 ? Effect.void : Effect.orDie(Effect.provide(order(server, "/say", status("busy")), context))
+        )
+      )
+      assert.strictEqual(asked, 3)
+    })
+  )
+
+  live(
+    "proves the next stream to a session that lost one before it had told anything",
+    Effect.gen(function*() {
+      const { start } = yield* place
+      const server = yield* start()
+      yield* server.live
+      const { prove, signals } = yield* attach(server)
+      const context = yield* Effect.context<HttpClient.HttpClient>()
+      const events = ["/cut", "/say"]
+      yield* prove(
+        Effect.suspend(() =>
+          Effect.orDie(Effect.provide(order(server, events.shift() ?? assert.fail(), status("busy")), context))
+        )
+      )
+      assert.strictEqual((yield* server.live).generation, 2)
+      assert.strictEqual((yield* Queue.take(yield* taken(signals)))._tag, "turnBusy")
+    })
+  )
+
+  live(
+    "proves nothing of a server that was started again meanwhile",
+    Effect.gen(function*() {
+      const { start } = yield* place
+      const server = yield* start()
+      const { pid } = yield* server.live
+      const { prove } = yield* attach(server)
+      const error = yield* Effect.flip(prove(Effect.sync(() => process.kill(pid ?? assert.fail(), "SIGKILL"))))
       assert.strictEqual(error.reason._tag, "ConnectionLost")
+      assert.notStrictEqual((yield* server.live).pid, pid)
     })
   )
 

@@ -8,8 +8,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as HttpClient from "effect/http/HttpClient"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as OpenCodeClient from "../OpenCodeClient.ts"
 import type { Live, OpenCodeServer } from "../OpenCodeServer.ts"
@@ -22,6 +23,9 @@ const maxMalformed = 1_000
 
 /** How long the first event of a stream is waited for, once something happens that it has to tell. */
 const proofLimit = Duration.seconds(10)
+
+/** What happened before the server listened to itself reaches nobody: without a word for so long, it is done once more. */
+const proofRepeat = Duration.millis(250)
 
 /** All that the stream says of itself before it listens to the server. */
 const isGreeting = (data: string): boolean => data.includes("\"type\":\"server.connected\"")
@@ -129,53 +133,85 @@ export const make = Effect.fnUntraced(function*(options: {
 
   return {
     live: connected,
-    attach: ({ after, children, mcpServers, onLoop, root }) =>
+    attach: Effect.fnUntraced(function*({ after, children, mcpServers, onLoop, root }) {
+      const scope = yield* Effect.scope
+      const context = yield* Effect.context<never>()
+      const state = normalise.make({
+        sessionId: root,
+        ...(after === undefined ? undefined : { after }),
+        ...(mcpServers === undefined ? undefined : { mcpServers })
+      })
       // A stream that was lost a moment ago is on its way back, and the conversation is there already.
-      Effect.andThen(
-        connected,
-        Effect.acquireRelease(
-          Effect.gen(function*() {
-            if (live === undefined) return yield* lost("The event stream was lost while the session connected.")
-            const context = yield* Effect.context<never>()
-            const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(routerModule.routeLimit)
-            const route: Route = {
-              root,
-              state: normalise.make({
-                sessionId: root,
-                ...(after === undefined ? undefined : { after }),
-                ...(mcpServers === undefined ? undefined : { mcpServers })
-              }),
-              queue,
-              looping: new Set(),
-              onLoop: (session) => {
-                Effect.runForkWith(context)(onLoop(session))
+      const join = Effect.gen(function*() {
+        while (true) {
+          yield* connected
+          const joined = yield* Effect.acquireRelease(
+            Effect.gen(function*() {
+              if (live === undefined) return undefined
+              const { generation, pid } = live
+              const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(routerModule.routeLimit)
+              const route: Route = {
+                root,
+                state,
+                queue,
+                looping: new Set(),
+                onLoop: (session) => {
+                  Effect.runForkWith(context)(onLoop(session))
+                }
               }
-            }
-            router.add(route)
-            for (const child of children) router.adopt(route, child)
-            return { route, proof }
-          }),
-          ({ route }) =>
-            Effect.sync(() => {
-              router.remove(route)
-              Queue.endUnsafe(route.queue)
-            })
-        )
-      ).pipe(Effect.map(({ proof, route }) => ({
-        state: route.state,
-        signals: Stream.fromQueue(route.queue),
-        prove: (event) =>
-          Deferred.isDoneUnsafe(proof) ? Effect.void : Effect.andThen(event, Deferred.await(proof)).pipe(
+              router.add(route)
+              for (const child of children) router.adopt(route, child)
+              return { route, proof, generation, pid }
+            }),
+            (joined) =>
+              Effect.sync(() => {
+                if (joined === undefined) return
+                router.remove(joined.route)
+                Queue.endUnsafe(joined.route.queue)
+              })
+          )
+          // Otherwise it was lost again before this one, who waited for it, could come.
+          if (joined !== undefined) return joined
+        }
+      }).pipe(Scope.provide(scope))
+      let joined = yield* join
+
+      const prove = (
+        event: Effect.Effect<unknown, AgentError.AgentError>
+      ): Effect.Effect<void, AgentError.AgentError> =>
+        Effect.suspend(() => {
+          const { generation, pid, proof } = joined
+          if (Deferred.isDoneUnsafe(proof)) return Effect.void
+          return Effect.andThen(event, Effect.timeoutOption(Deferred.await(proof), proofRepeat)).pipe(
+            Effect.repeat({ until: Option.isSome }),
             Effect.timeoutOrElse({
               duration: proofLimit,
               orElse: () => Effect.fail(lost("The event stream does not tell what happens on the server."))
-            })
-          ),
+            }),
+            Effect.catch(Effect.fnUntraced(function*(error) {
+              if (live?.generation === generation) return yield* error
+              // The stream was lost, and nothing of it was read yet: the next one does as well, if it is of the same server.
+              // One that was started again does not know what the session has brought along; whether one of others was,
+              // cannot be told.
+              joined = yield* join
+              const isSame = pid === undefined ? (mcpServers ?? []).length === 0 : joined.pid === pid
+              return yield* isSame ? prove(event) : error
+            })),
+            Effect.asVoid
+          )
+        })
+
+      return {
+        state,
+        signals: Stream.suspend(() => Stream.fromQueue(joined.route.queue)),
+        prove,
         lose: (error) =>
           Effect.sync(() => {
+            const { route } = joined
             router.remove(route)
             Queue.failCauseUnsafe(route.queue, Cause.fail(error))
           })
-      })))
+      }
+    })
   }
 })
