@@ -70,6 +70,8 @@ export interface Live {
 export interface Attachment {
   readonly state: ThreadState
   readonly signals: Stream.Stream<Signal, AgentError.AgentError>
+  /** Adds what is known of the thread from an answer. */
+  readonly tell: (signals: ReadonlyArray<Signal>) => void
   /** Ends the connection of this session alone. */
   readonly lose: (error: AgentError.AgentError) => Effect.Effect<void>
 }

@@ -133,6 +133,9 @@ layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("a tu
         if (wait > 0) yield* Effect.sleep(wait)
         yield* session.interrupt
         assert.include(["interrupted", "notRun"], (yield* early.outcome)._tag, `after ${wait} ms`)
+        // The agent's own word ends it, not our patience.
+        const settled = [...yield* Stream.runCollect(early.events)].findLast(Host.isTag("TurnSettled"))
+        assert.notInclude(JSON.stringify(settled?.evidence ?? []), "did not confirm", `after ${wait} ms`)
       }
       yield* assertUsable(session)
     }))

@@ -5,6 +5,7 @@ import type { PromptInput } from "@reins/core/Prompt"
 import type { Connection, ConnectOptions, Submission, TurnReference } from "@reins/core/Provider"
 import type { Opened } from "@reins/core/SessionEvent"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
 import * as Schedule from "effect/Schedule"
@@ -22,6 +23,7 @@ import * as record from "./record.ts"
 import * as requests from "./requests.ts"
 import type { Servers } from "./servers.ts"
 import { remember } from "./state.ts"
+import * as turns from "./turns.ts"
 import * as skills from "./skills.ts"
 
 /** Turns of one page that is searched for a turn. */
@@ -123,7 +125,7 @@ export const connect = Effect.fnUntraced(function*(
     mode: session.mode,
     approval: approvals.modeOf(session.policy)
   }
-  const { client, how, peer, signals, state, threadId } = yield* Effect.gen(function*() {
+  const { client, how, peer, signals, state, tell, threadId } = yield* Effect.gen(function*() {
     const now = yield* live
     const { client, peer } = now
     const begun = yield* begin(server, now, session, choice)
@@ -188,7 +190,13 @@ export const connect = Effect.fnUntraced(function*(
       const { turns } = yield* record.page(client, threadId, { limit: pageSize })
       if (turns.some((turn) => record.promptsOf(turn).some(({ clientId }) => clientId === key))) return
     }
-    const { turn } = yield* client.startTurn(threadId, yield* worded(input), key, yield* settings)
+    const words = yield* worded(input)
+    const changes = yield* settings
+    turns.sending(state, key)
+    const { turn } = yield* Effect.onExit(
+      client.startTurn(threadId, words, key, changes),
+      (exit) => Effect.sync(() => tell(turns.sent(state, Exit.isSuccess(exit) ? exit.value.turn.id : undefined)))
+    )
     started = turn.id
   })
   /** The turn that was asked for last. */

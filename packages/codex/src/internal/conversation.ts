@@ -102,6 +102,9 @@ export const make = Effect.fnUntraced(function*(options: {
     ).pipe(Effect.map((thread) => ({
       state: thread.state,
       signals: Stream.fromQueue(thread.queue),
+      tell: (signals) => {
+        if (signals.length > 0) Queue.offerAllUnsafe(thread.queue, signals)
+      },
       lose: (error) =>
         Effect.sync(() => {
           threads.remove(thread)

@@ -15,10 +15,11 @@ import * as diffs from "./diffs.ts"
 import * as errors from "./errors.ts"
 import * as items from "./items.ts"
 import * as requests from "./requests.ts"
-import type { ItemRecord, ThreadState } from "./state.ts"
-import { askKey, limits, remember, verdictOf } from "./state.ts"
+import type { ItemRecord, Path, ThreadState } from "./state.ts"
+import { askKey, limits, pathOf, remember, verdictOf } from "./state.ts"
+import * as turns from "./turns.ts"
 
-export { make } from "./state.ts"
+export { make, owns } from "./state.ts"
 export type { ThreadState } from "./state.ts"
 
 type Method = keyof typeof Wire.Notifications
@@ -69,21 +70,6 @@ const unrecognised = (method: string, reason: string, raw: unknown): Signal => (
   reason: reason.slice(0, maxReason),
   raw
 })
-
-/** Spread over a signal of a subagent: its turns are told as part of the turn that runs, as nobody else knows them. */
-type Path = { readonly agentPath?: ReadonlyArray<string>; readonly turn?: string }
-
-/** Where a message belongs: to the thread itself, or to one of its subagents. */
-const pathOf = (state: ThreadState, threadId: unknown): Path | undefined => {
-  if (threadId === state.threadId) return {}
-  const agentPath = typeof threadId === "string" ? state.children.get(threadId) : undefined
-  if (agentPath === undefined) return undefined
-  return state.turn === undefined ? { agentPath } : { agentPath, turn: state.turn }
-}
-
-/** Whether a message is of this thread or of a subagent of it. */
-export const owns = (state: ThreadState, threadId: string): boolean =>
-  threadId === state.threadId || state.children.has(threadId)
 
 // -- text ---------------------------------------------------------------------------------------------------------
 
@@ -139,22 +125,6 @@ const partAdded = (state: ThreadState, params: unknown, out: Array<Signal>): voi
 
 // -- items --------------------------------------------------------------------------------------------------------
 
-const startTurn = (state: ThreadState, turn: string, path: Path, out: Array<Signal>, prompt?: string): void => {
-  if (path.agentPath !== undefined || state.ended.has(turn)) return
-  if (state.turn !== turn) {
-    state.turn = turn
-    state.attempt = []
-    state.retries = 0
-  }
-  out.push({ _tag: "turnStarted", turn, ...(prompt === undefined ? undefined : { prompt }) })
-}
-
-/** An attempt that came to something is not tried again: what it said stays. */
-const progressed = (state: ThreadState): void => {
-  state.attempt = []
-  state.retries = 0
-}
-
 const texts = new Set(["agentMessage", "reasoning", "plan"])
 
 const item = (
@@ -170,10 +140,10 @@ const item = (
   if (said !== undefined) {
     // A user message is told twice, when it starts and when it is completed, with the same words.
     if (ended || path.agentPath !== undefined) return
-    progressed(state)
+    turns.progressed(state)
     const key = items.keyOf(said)
     out.push({ _tag: "prompt", key, turn, ...(said.clientId === undefined ? { text: said.text } : undefined) })
-    startTurn(state, turn, path, out, key)
+    turns.startTurn(state, turn, path, out, key)
   }
   const result = items.seenOf(raw, ended)
   if (Result.isFailure(result)) {
@@ -200,7 +170,7 @@ const item = (
   if (path.agentPath === undefined) {
     if (texts.has(type)) {
       if (before === undefined) state.attempt.push(key)
-    } else if (said === undefined) progressed(state)
+    } else if (said === undefined) turns.progressed(state)
   }
   if (content._tag === "subagent") subagents(state, content, path, out)
   out.push({
@@ -232,18 +202,6 @@ const subagents = (
     remember(state.children, thread, agentPath, limits.children)
     out.push({ _tag: "subagentStarted", agentPath, ...(agent === undefined ? undefined : { agent }) })
   }
-}
-
-/** What was said of an attempt that is tried again does not stand. */
-const voidAttempt = (state: ThreadState, out: Array<Signal>): void => {
-  for (const key of state.attempt) {
-    const record = state.items.get(key)
-    if (record === undefined || record.voided) continue
-    record.voided = true
-    record.open = false
-    out.push({ _tag: "itemVoided", key, turn: record.turn })
-  }
-  state.attempt = []
 }
 
 /** What a turn leaves open: a command goes on in the background, everything else ends with it. */
@@ -289,7 +247,7 @@ const sentence = (summary: string, details: string | null | undefined): string =
 const handlers: { readonly [M in Method]: (state: ThreadState, params: Params<M>, out: Array<Signal>) => void } = {
   "turn/started": (state, { threadId, turn }, out) => {
     const path = pathOf(state, threadId)
-    if (path !== undefined) startTurn(state, turn.id, path, out)
+    if (path !== undefined) turns.startTurn(state, turn.id, path, out)
   },
   "turn/completed": (state, { threadId, turn }, out) => {
     const path = pathOf(state, threadId)
@@ -307,7 +265,7 @@ const handlers: { readonly [M in Method]: (state: ThreadState, params: Params<M>
     }
     if (state.turn === turn.id) state.turn = undefined
     if (turn.status === "completed") background(state, turn.id, out)
-    progressed(state)
+    turns.progressed(state)
     out.push({ _tag: "turnEnded", turn: turn.id, verdict, fact: "turn/completed" })
   },
   "item/started": (state, params, out) => item(state, params, false, "item/started", out),
@@ -319,7 +277,7 @@ const handlers: { readonly [M in Method]: (state: ThreadState, params: Params<M>
       out.push({ _tag: "turnError", turn, error: errors.infoOf(error) })
       return
     }
-    voidAttempt(state, out)
+    turns.voidAttempt(state, out)
     state.retries++
     out.push({
       _tag: "turnRetrying",

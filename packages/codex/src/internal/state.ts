@@ -29,6 +29,10 @@ export interface ThreadState {
   readonly life: string
   /** The turn that runs. */
   turn: string | undefined
+  /** The prompt that was sent last, and the turn that took it, once Codex has answered. */
+  sent: { readonly key: string; readonly turn: string | undefined } | undefined
+  /** A turn that began before that answer: whose it is will be known with it. */
+  held: string | undefined
   /** Turns that are over: what their background commands say still belongs to them. Newest last. */
   readonly ended: Set<string>
   readonly items: Map<string, ItemRecord>
@@ -53,6 +57,8 @@ export const make = (
   threadId,
   life,
   turn: undefined,
+  sent: undefined,
+  held: undefined,
   ended: new Set(),
   items: new Map(),
   attempt: [],
@@ -91,3 +97,18 @@ export const verdictOf = (
       return { _tag: "unfinished" }
   }
 }
+
+/** Spread over a signal of a subagent: its turns are told as part of the turn that runs, as nobody else knows them. */
+export type Path = { readonly agentPath?: ReadonlyArray<string>; readonly turn?: string }
+
+/** Where a message belongs: to the thread itself, or to one of its subagents. */
+export const pathOf = (state: ThreadState, threadId: unknown): Path | undefined => {
+  if (threadId === state.threadId) return {}
+  const agentPath = typeof threadId === "string" ? state.children.get(threadId) : undefined
+  if (agentPath === undefined) return undefined
+  return state.turn === undefined ? { agentPath } : { agentPath, turn: state.turn }
+}
+
+/** Whether a message is of this thread or of a subagent of it. */
+export const owns = (state: ThreadState, threadId: string): boolean =>
+  threadId === state.threadId || state.children.has(threadId)
