@@ -1,6 +1,7 @@
 /**
- * A model server for tests: it listens on 127.0.0.1, speaks chat-completions (`/v1/chat/completions`) and the Responses API
- * (`/v1/responses`) to real agents, and says and breaks what a script tells it to.
+ * A model server for tests: it listens on 127.0.0.1, speaks chat-completions (`/v1/chat/completions`), the Responses API
+ * (`/v1/responses`) and the Messages API of Anthropic (`/v1/messages`) to real agents, and says and breaks what a script tells
+ * it to.
  *
  * A script comes from code (`respond`) or from the prompt itself, as JSON between triple angle brackets:
  *
@@ -26,6 +27,7 @@ import * as loopbackServer from "./internal/loopbackServer.ts"
 import * as modelScript from "./internal/modelScript.ts"
 import type { ModelWire } from "./internal/modelWire.ts"
 import * as requestLog from "./internal/requestLog.ts"
+import * as messages from "./internal/messages.ts"
 import * as responses from "./internal/responses.ts"
 import * as turns from "./internal/turns.ts"
 
@@ -208,8 +210,15 @@ const sessionHeaders = ["x-session-affinity", "x-session-id", "session-id", "x-o
 
 const wires: Readonly<Record<string, ModelWire>> = {
   "/v1/chat/completions": chatCompletions.wire,
-  "/v1/responses": responses.wire
+  "/v1/responses": responses.wire,
+  "/v1/messages": messages.wire
 }
+
+const idPrefixes: ReadonlyMap<ModelWire, string> = new Map([
+  [chatCompletions.wire, "chatcmpl-"],
+  [responses.wire, "resp_"],
+  [messages.wire, "msg_"]
+])
 
 const defaultTitle = "Scripted title"
 const titleStep = (text: string): Step => ({ do: "text", text })
@@ -323,7 +332,7 @@ export const make = Effect.fnUntraced(function*(
     )
     const number = serial++
     const at = yield* Clock.currentTimeMillis
-    const { authorization: _, ...headers } = exchange.headers
+    const { authorization: _, "x-api-key": __, ...headers } = exchange.headers
     const text = exchange.body.slice(0, requestLog.maxText)
     const recorded: RecordedRequest = {
       request,
@@ -347,7 +356,7 @@ export const make = Effect.fnUntraced(function*(
       gates: doors,
       wire,
       envelope: {
-        id: `${wire === responses.wire ? "resp_" : "chatcmpl-"}${number}`,
+        id: `${idPrefixes.get(wire) ?? ""}${number}`,
         model: body.model,
         created: Math.floor(at / 1000)
       },
