@@ -18,6 +18,7 @@ export interface Ledger {
   readonly take: (event: SessionEvent | Lagged) => void
   /** What a prompt of this name was told, once it has its outcome. */
   readonly expect: (promptId: string, name: string) => void
+  /** All that has begun and not ended, but for items that say that they outlive their turn: they end with the session. */
   readonly open: () => ReadonlyArray<string>
   readonly turns: () => number
   /** The number of the last event. */
@@ -29,6 +30,7 @@ export interface Ledger {
 
 export const make = (session: string, problem: (kind: "lost" | "doubled" | "law", text: string) => void): Ledger => {
   const open = new Set<string>()
+  const background = new Set<string>()
   const ended = new Set<string>()
   const names = new Map<string, string>()
   const consumed = new Map<string, Array<string>>()
@@ -49,7 +51,7 @@ export const make = (session: string, problem: (kind: "lost" | "doubled" | "law"
   }
   return {
     expect: (promptId, name) => void names.set(promptId, name),
-    open: () => [...open],
+    open: () => [...open].filter((what) => !background.has(what)),
     turns: () => turns,
     seq: () => seq,
     outcomes,
@@ -79,7 +81,11 @@ export const make = (session: string, problem: (kind: "lost" | "doubled" | "law"
         case "ItemStarted":
           begin(`item ${event.itemId}`)
           return
+        case "ItemUpdated":
+          if (event.background === true) background.add(`item ${event.itemId}`)
+          return
         case "ItemCompleted": {
+          background.delete(`item ${event.itemId}`)
           end(`item ${event.itemId}`)
           const text = laid.get(event.itemId)
           laid.delete(event.itemId)

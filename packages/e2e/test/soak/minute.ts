@@ -15,4 +15,6 @@ export const minute = (provider: Provider, seed: number, completed: number) =>
     // It was work, and the faults were some.
     assert.isAbove(figures.outcomes["completed"] ?? 0, completed)
     assert.isAbove(Object.values(figures.faults).reduce((sum, count) => sum + count, 0), 3)
+    assert.isAbove(figures.faults["kill"] ?? 0, 0)
+    assert.isBelow(figures.heapGrowth ?? Infinity, figures.heapLimit)
   })

@@ -1,4 +1,7 @@
-/** The model of a soak, in a process of its own: its memory is not the host's. Notes each prompt that it is asked about. */
+/**
+ * The model of a soak, in a process of its own: its memory is not the host's. Notes each prompt that it is asked about; a
+ * question that it is too busy for is no such, it has to come again.
+ */
 import { NodeServices } from "@effect/platform-node"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import { Effect, Layer } from "effect"
@@ -16,14 +19,14 @@ const respond = (request: ScriptedModel.ModelRequest): ScriptedModel.Script | un
   if (found === undefined) return undefined
   const { kind, name } = found
   const results = request.toolResultsAfterLastUser.length
-  if (results === 0) appendFileSync(asked, `${name}\n`)
-  if (kind === "tool" && results === 0) return run(`echo ${name} >> ran.txt; sleep 0.1`)
-  if (kind === "wait" && results === 0) return run(`echo ${name} >> ran.txt; sleep 2`)
-  if (kind === "refused") return { do: "status", code: 400, message: `refused ${name}` }
   if (kind === "busy" && !busy.delete(name)) {
     busy.add(name)
     return { do: "status", code: 503, message: "overloaded", headers: { "retry-after": "1" } }
   }
+  if (results === 0) appendFileSync(asked, `${name}\n`)
+  if (kind === "tool" && results === 0) return run(`echo ${name} >> ran.txt; sleep 0.1`)
+  if (kind === "wait" && results === 0) return run(`echo ${name} >> ran.txt; sleep 2`)
+  if (kind === "refused") return { do: "status", code: 400, message: `refused ${name}` }
   const slow = kind === "long" ? 40 : 2
   return { do: "text", text: answerTo(name), chunkSize: 4, delayMs: slow }
 }
