@@ -10,8 +10,17 @@ import { describe, play, shrink } from "./verify.ts"
 /** Failures that are printed; more are only counted. */
 const printed = 5
 
-const count = Number(process.argv[2] ?? 1_000_000)
-const seed = Number(process.argv[3] ?? Date.now() % 1_000_000_000)
+const usage = "usage: npm run laws -- [histories] [seed], two whole numbers, the first at least 1"
+const args = process.argv.slice(2)
+if (args.length === 1 && /^(-h|--help)$/.test(args[0] ?? "")) {
+  console.log(usage)
+  process.exit(0)
+}
+const [count = 1_000_000, seed = Date.now() % 1_000_000_000] = args.map((arg) => /^\d+$/.test(arg) ? Number(arg) : NaN)
+if (args.length > 2 || !Number.isSafeInteger(count) || count < 1 || !Number.isSafeInteger(seed + count)) {
+  console.error(usage)
+  process.exit(2)
+}
 const started = performance.now()
 const failed: Array<string> = []
 let events = 0
