@@ -11,27 +11,32 @@ import { assertUsable } from "./fixtures/turns.ts"
 
 const program = fileURLToPath(new URL("./fixtures/killedHost.ts", import.meta.url))
 
-/** Runs a host until it says where its server works, and kills it; says how many processes it had there. */
+/** The MCP servers of such a host. */
+const mcpServers = (leases: string) => Processes.withText(`mcpServer.mjs works ${leases}`)
+
+/** Runs a host until it says where its server works, and kills it; says how many processes and MCP servers it had. */
 const killed = (leases: string) =>
-  Effect.callback<{ readonly root: string; readonly had: number }>((resume) => {
+  Effect.callback<{ readonly root: string; readonly had: number; readonly mcp: number }>((resume) => {
     const child = spawn(process.execPath, ["--conditions=@reins/source", program, leases], {
       stdio: ["ignore", "pipe", "inherit"]
     })
     let root = ""
     let had = 0
+    let mcp = 0
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       root += text
       if (!root.endsWith("\n")) return
       had = Processes.withEnvironment(root.trim()).length
+      mcp = mcpServers(leases).length
       child.kill("SIGKILL")
     })
-    child.once("exit", () => resume(Effect.succeed({ root: root.trim(), had })))
+    child.once("exit", () => resume(Effect.succeed({ root: root.trim(), had, mcp })))
     return Effect.sync(() => child.kill("SIGKILL"))
   })
 
 describe("a host that was killed", () => {
   it.live(
-    "trap 20: leaves its server, with a tool at work; the reaper ends both, and no server of a host that lives",
+    "trap 20: leaves its server, with a tool at work and MCP servers; the reaper ends all, and no server of a host that lives",
     () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
@@ -40,12 +45,14 @@ describe("a host that was killed", () => {
         yield* Effect.gen(function*() {
           const neighbour = yield* Host.open()
           const { pid } = yield* serverOf(neighbour)
-          const { had, root } = yield* killed(leases)
+          const { had, mcp, root } = yield* killed(leases)
           yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(root, { recursive: true, force: true })))
           assert.match(root, /^\//)
           assert.isAtLeast(had, 2)
+          assert.strictEqual(mcp, 2)
+          // Within 5 seconds.
           yield* Processes.until(
-            () => Processes.withEnvironment(root).length === 0,
+            () => Processes.withEnvironment(root).length + mcpServers(leases).length === 0,
             "what was left behind still runs"
           )
           yield* Effect.gen(function*() {
