@@ -10,13 +10,14 @@ import * as SqlBindingStore from "@reins/core/SqlBindingStore"
 import * as SqlEventJournal from "@reins/core/SqlEventJournal"
 import * as Stores from "@reins/core/Stores"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
+import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
-import * as Path from "effect/Path"
+import type * as Path from "effect/Path"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import * as storeFile from "./internal/storeFile.ts"
 import * as SqliteClient from "./SqliteClient.ts"
 
 /**
@@ -71,22 +72,9 @@ const using = <A, R>(
     Effect.provide(Reactivity.layer)
   )
 
-/** The file is made here, so that nobody else can read it from its first moment on. */
 const prepare = (filename: string): Effect.Effect<void, AgentError.AgentError, FileSystem.FileSystem | Path.Path> =>
-  Effect.gen(function*() {
-    if (filename === ":memory:") {
-      return yield* AgentError.make(
-        new AgentError.InvalidConfig({ issue: "sessions are kept in a file; for memory there is Stores.layerMemory" })
-      )
-    }
-    const fs = yield* FileSystem.FileSystem
-    const path = yield* Path.Path
-    yield* fs.makeDirectory(path.dirname(path.resolve(filename)), { recursive: true, mode: 0o700 }).pipe(
-      Effect.andThen(Effect.scoped(fs.open(filename, { flag: "a", mode: 0o600 }))),
-      Effect.mapError((cause) =>
-        AgentError.make(
-          new AgentError.StoreFailed({ operation: "open the store", path: filename, cause, description: cause.message })
-        )
-      )
-    )
-  })
+  filename === ":memory:"
+    ? Effect.fail(AgentError.make(
+      new AgentError.InvalidConfig({ issue: "sessions are kept in a file; for memory there is Stores.layerMemory" })
+    ))
+    : storeFile.make(filename)

@@ -9,7 +9,8 @@ import type { Scope } from "effect"
 import type { Json } from "effect/Schema"
 import { Effect, Exit, Option } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { execFileSync } from "node:child_process"
+import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import * as Files from "./fixtures/files.ts"
 import { notices } from "./fixtures/notices.ts"
 
@@ -272,8 +273,42 @@ describe("a file that cannot be used", () => {
     withFile((filename) =>
       Effect.gen(function*() {
         yield* opening(filename)
-        assert.include(messageOf(yield* opening(`${filename}/deeper/reins.db`)), "StoreFailed")
+        assert.include(messageOf(yield* opening(`${filename}/reins.db`)), `"${filename}" is a file, and no directory`)
         assert.include(messageOf(yield* opening(":memory:")), "InvalidConfig")
+      })
+    ))
+
+  it.live("where no directory can be made is refused, at once", () =>
+    withFile((filename) =>
+      Effect.gen(function*() {
+        yield* opening(filename)
+        for (const place of ["/proc/x/reins.db", "/proc/x/y/z/reins.db", `${filename}/a/b/c/reins.db`]) {
+          const message = messageOf(yield* Effect.timeout(opening(place), "5 seconds"))
+          assert.include(message, "StoreFailed")
+          assert.include(message, "its directory cannot be made")
+        }
+      })
+    ))
+
+  it.live("that is a directory or a pipe is refused, and said to be one", () =>
+    withFile((filename) =>
+      Effect.gen(function*() {
+        mkdirSync(filename, { recursive: true })
+        const pipe = `${filename}/pipe`
+        execFileSync("mkfifo", [pipe])
+        assert.include(messageOf(yield* opening(filename)), "it is a directory, and no file")
+        assert.include(messageOf(yield* Effect.timeout(opening(pipe), "5 seconds")), "it is no regular file")
+      })
+    ))
+
+  it.live("several levels deep is made, with directories that are closed to others", () =>
+    withFile((filename) =>
+      Effect.gen(function*() {
+        const deep = `${filename}/a/b/c/reins.db`
+        assert.strictEqual(messageOf(yield* opening(deep)), "")
+        for (const directory of ["", "/a", "/a/b", "/a/b/c"]) {
+          assert.strictEqual(statSync(filename + directory).mode & 0o777, 0o700)
+        }
       })
     ))
 
