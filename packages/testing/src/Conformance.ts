@@ -8,6 +8,7 @@
  */
 import type * as AgentError from "@reins/core/AgentError"
 import type { Capabilities } from "@reins/core/Capabilities"
+import type { SessionId } from "@reins/core/Ids"
 import type { Session } from "@reins/core/Session"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -16,7 +17,9 @@ import type * as Scope from "effect/Scope"
 import * as capabilities from "./internal/conformance/capabilities.ts"
 import * as cuts from "./internal/conformance/cuts.ts"
 import * as failing from "./internal/conformance/failing.ts"
+import * as restarts from "./internal/conformance/restarts.ts"
 import * as stops from "./internal/conformance/stops.ts"
+import * as told from "./internal/conformance/told.ts"
 import * as turns from "./internal/conformance/turns.ts"
 import * as wires from "./internal/conformance/wires.ts"
 
@@ -34,6 +37,10 @@ export interface ScriptedAgent {
   readonly hold: (text: string) => string
   /** It asks before it runs something, says `text` when that was accepted, and is done. */
   readonly ask?: (text: string) => string
+  /**
+   * It runs a tool that prints this at once and goes on until it is stopped. Where it asks before, it is told to go on.
+   */
+  readonly work?: (text: string) => string
   /** It fails with an error of its model, and is done. */
   readonly fail?: () => string
 }
@@ -51,7 +58,10 @@ export interface Wire {
   readonly cutAfter?: (n: number) => Effect.Effect<void, never, Scope.Scope>
   /** Ends the connections that are open as an agent does that says goodbye. */
   readonly end?: Effect.Effect<void>
-  /** Nothing passes any more, and nobody says so, until the effect that is given is run. */
+  /**
+   * Nothing passes any more, and nobody says so, until the effect that is given is run. The sessions of the subject have to
+   * notice a wire that is dead for good within 45 seconds: by a heartbeat of the adapter, or by short `Sessions.Limits`.
+   */
   readonly stall?: Effect.Effect<Effect.Effect<void>>
   /** What is told from now on is told twice where it may be, until the scope closes. */
   readonly repeat?: Effect.Effect<void, never, Scope.Scope>
@@ -75,9 +85,27 @@ export interface Subject {
   readonly open: Effect.Effect<Session, AgentError.AgentError, Scope.Scope>
   readonly agent: ScriptedAgent
   readonly wire?: Wire
-  /** What is left of sessions that have closed: turns that run on, processes, connections. Absent: cannot be told. */
+  /**
+   * What works for sessions now, one line each: tools that run, turns where they can be told, processes of a `host` that
+   * has ended. It has to name a tool that runs, and to be empty soon after its session has closed.
+   */
   readonly leftovers?: Effect.Effect<ReadonlyArray<string>>
+  /**
+   * Opens a session in a host of its own, or goes on with the one of this id. The host ends with the scope; all hosts of a
+   * subject have one store, with a journal, and one agent.
+   */
+  readonly host?: (id?: SessionId) => Effect.Effect<Session, AgentError.AgentError, Scope.Scope>
+  /** Why something is absent, by its name: what the clauses that need it are not applicable for. */
+  readonly lacks?: Lacks
 }
+
+/**
+ * Why a subject cannot give something, by its name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Lacks = Readonly<Partial<Record<keyof ScriptedAgent | keyof Wire | "leftovers" | "host", string>>>
 
 /**
  * Why an adapter does not conform.
@@ -103,7 +131,7 @@ export class NotApplicable extends Data.TaggedError("NotApplicable")<{ readonly 
  */
 export interface Clause {
   readonly name: string
-  readonly group: "turns" | "stops" | "wire" | "cuts" | "failures" | "capabilities"
+  readonly group: "turns" | "stops" | "wire" | "cuts" | "failures" | "restarts" | "capabilities"
   readonly law?: number
   /** Bounded: a clause that takes too long is violated. */
   readonly run: Effect.Effect<void, Violation | NotApplicable>
@@ -135,10 +163,12 @@ export const clauses = (
   const limit = Duration.toMillis(Duration.fromInputUnsafe(options.limit ?? "60 seconds"))
   return [
     ...turns.clauses,
+    ...told.clauses,
     ...stops.clauses,
     ...wires.clauses,
     ...cuts.clauses(options.every ?? 1),
     ...failing.clauses,
+    ...restarts.clauses,
     ...capabilities.clauses
   ].map(({ body, factor = 1, ...clause }) => ({
     ...clause,

@@ -5,6 +5,7 @@ import { TurnId } from "@reins/core/Ids"
 import * as Prompt from "@reins/core/Prompt"
 import type { Session } from "@reins/core/Session"
 import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 import { NotApplicable } from "../../Conformance.ts"
 import type { Definition } from "./clause.ts"
 import { answers, atRest, begun, expect, outcomeOf, reading, turn, usable, within } from "./clause.ts"
@@ -19,6 +20,7 @@ const operations: ReadonlyArray<{
 }> = [
   { name: "a fork", of: "fork", attempt: (session) => session.fork() },
   { name: "a revert", of: "revert", attempt: (session) => session.revert({ beforeTurn: TurnId.make("trn_none") }) },
+  { name: "the undoing of a revert", of: "revert", attempt: (session) => session.unrevert },
   { name: "a compaction", of: "compact", attempt: (session) => session.compact },
   { name: "a change of the model", of: "setModel", attempt: (session) => session.configure({ model: "some/model" }) },
   { name: "a change of the mode", of: "setMode", attempt: (session) => session.configure({ mode: "some mode" }) },
@@ -37,6 +39,11 @@ const operations: ReadonlyArray<{
     name: "a command",
     of: "commands",
     attempt: (session) => session.prompt(Prompt.make(Prompt.command("some-command")))
+  },
+  {
+    name: "a subagent that is called by name",
+    of: "subagents",
+    attempt: (session) => session.prompt(Prompt.make(Prompt.mention("some-agent")))
   }
 ]
 
@@ -50,11 +57,18 @@ export const clauses: ReadonlyArray<Definition> = [
           return yield* new NotApplicable({ message: `the agent has the capability "${of}"` })
         }
         const session = yield* subject.open
+        const { seq } = yield* session.view
         const result = yield* Effect.result(attempt(session))
         yield* expect(
           result._tag === "Failure" && result.failure.reason._tag === "Unsupported",
           `it is ${result._tag === "Success" ? "taken" : result.failure.reason._tag}`
         )
+        yield* within(session.quiescent, "rest")
+        const told = yield* session.events({ after: seq, deltas: false }).pipe(
+          Stream.take((yield* session.view).seq - seq),
+          Stream.runCollect
+        )
+        yield* expect(!told.some((event) => event._tag === "TurnStarted"), "it is refused, and a turn began")
         yield* usable(subject, session)
       })
   })),

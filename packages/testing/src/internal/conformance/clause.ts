@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Clause, Subject, Wire } from "../../Conformance.ts"
+import type { Clause, Lacks, ScriptedAgent, Subject, Wire } from "../../Conformance.ts"
 import { NotApplicable, Violation } from "../../Conformance.ts"
 
 export interface Definition extends Omit<Clause, "run"> {
@@ -25,17 +25,20 @@ export const violated = (message: string) => Effect.fail(new Violation({ message
 export const expect = (condition: boolean, message: string): Effect.Effect<void, Violation> =>
   condition ? Effect.void : violated(message)
 
-export const needs = <A>(value: A | undefined, what: string): Effect.Effect<A, NotApplicable> =>
-  value === undefined ? Effect.fail(new NotApplicable({ message: what })) : Effect.succeed(value)
+/** What is found there under this name, or why the clause is not applicable. */
+const given = <T, K extends keyof T & keyof Lacks>(subject: Subject, place: T | undefined, name: K) =>
+  Effect.suspend((): Effect.Effect<NonNullable<T[K]>, NotApplicable> => {
+    const found = place?.[name]
+    return found === undefined || found === null
+      ? Effect.fail(new NotApplicable({ message: subject.lacks?.[name] ?? `the subject has no "${name}"` }))
+      : Effect.succeed(found)
+  })
 
-export const wireOf = <K extends keyof Wire>(
-  subject: Subject,
-  fault: K
-): Effect.Effect<NonNullable<Wire[K]>, NotApplicable> =>
-  Effect.flatMap(
-    needs(subject.wire?.[fault], `the wire of this subject has no "${fault}"`),
-    (value) => Effect.succeed(value as NonNullable<Wire[K]>)
-  )
+export const wireOf = <K extends keyof Wire>(subject: Subject, fault: K) => given(subject, subject.wire, fault)
+
+export const agentOf = <K extends keyof ScriptedAgent>(subject: Subject, deed: K) => given(subject, subject.agent, deed)
+
+export const subjectOf = <K extends "leftovers" | "host">(subject: Subject, part: K) => given(subject, subject, part)
 
 export const within = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -50,11 +53,11 @@ export const within = <A, E, R>(
 export const outcomeOf = (handle: PromptHandle): Effect.Effect<PromptOutcome, Violation> =>
   within(handle.outcome, "the outcome of a prompt")
 
-/** Reads a session from here on; what was read is in the array. */
-export const reading = Effect.fnUntraced(function*(session: Session) {
+/** Reads a session from here on, or from a place; what was read is in the array. */
+export const reading = Effect.fnUntraced(function*(session: Session, from?: number) {
   const events: Array<SessionEvent | Lagged> = []
-  const { seq } = yield* session.view
-  yield* session.events({ after: seq }).pipe(
+  const after = from ?? (yield* session.view).seq
+  yield* session.events({ after }).pipe(
     Stream.runForEachArray((some) =>
       Effect.sync(() => {
         for (const event of some) events.push(event)
@@ -100,18 +103,46 @@ const promptUntil = Effect.fnUntraced(function*(
   return handle
 })
 
-/** Sends a prompt and waits until the text has begun. */
+/** Sends a prompt and waits until the agent has begun to speak; the prompt itself may be told in deltas, too. */
 export const begun = (session: Session, text: string) =>
-  promptUntil(
-    session,
-    text,
-    (event) => event._tag === "ItemDelta" && event.stream === "text",
-    "the first text of a turn"
-  )
+  Effect.suspend(() => {
+    const spoken = new Set<string>()
+    return promptUntil(
+      session,
+      text,
+      (event) => {
+        if (event._tag === "ItemStarted" && event.item._tag === "assistantMessage") spoken.add(event.itemId)
+        return event._tag === "ItemDelta" && spoken.has(event.itemId)
+      },
+      "the first text of a turn"
+    )
+  })
 
 /** Sends a prompt and waits until its request is open. */
 export const asked = (session: Session, text: string) =>
   promptUntil(session, text, (event) => event._tag === "RequestOpened", "the request")
+
+/** Sends a prompt and waits until its tool runs, which the agent may ask about before. */
+export const working = Effect.fnUntraced(function*(subject: Subject, session: Session) {
+  const work = yield* agentOf(subject, "work")
+  yield* session.attach()
+  const { seq } = yield* session.view
+  const handle = yield* session.prompt(work("begun"))
+  yield* within(
+    session.events({ after: seq }).pipe(
+      Stream.tap((event) =>
+        event._tag === "RequestOpened"
+          ? Effect.ignore(session.answer(event.requestId, { _tag: "accept" }))
+          : Effect.void
+      ),
+      Stream.filter((event) => event._tag === "ItemDelta" && event.stream === "output"),
+      Stream.take(1),
+      Stream.runDrain
+    ),
+    "the output of a tool"
+  )
+  return handle
+})
 
 /** A turn from its prompt to its outcome, with everything that was told of it. */
 export const turn = Effect.fnUntraced(function*(session: Session, text: string) {
@@ -133,12 +164,17 @@ export const answers = (events: ReadonlyArray<SessionEvent | Lagged>): ReadonlyA
 /** The states in which a prompt stays. */
 export const finals = new Set(["consumed", "withdrawn", "returned", "failed"])
 
-/** Laws 1 to 6 over events that a reader was given: what is wrong with them, or nothing. */
+/**
+ * Laws 1 to 6 over events that a reader was given: what is wrong with them, or nothing. The reader began while nothing ran.
+ */
 export const problem = (events: ReadonlyArray<SessionEvent | Lagged>): string | undefined => {
+  /** What has begun and not ended, with the turn that it has to end before. */
   const open = new Map<string, string | undefined>()
   const ended = new Set<string>()
   const laid = new Map<string, string>()
   let seq: number | undefined
+  /** What was told in between is not known. */
+  let missed = false
   let wrong: string | undefined
   const begin = (what: string, of?: string) => {
     if (open.has(what) || ended.has(what)) wrong ??= `${what} began twice`
@@ -146,14 +182,28 @@ export const problem = (events: ReadonlyArray<SessionEvent | Lagged>): string | 
   }
   const end = (what: string) => {
     if (ended.has(what)) wrong ??= `${what} ended twice`
+    else if (!open.has(what) && !missed) wrong ??= `${what} ended, and never began`
     open.delete(what)
     ended.add(what)
   }
   for (const event of events) {
-    if (event._tag === "Lagged") continue
+    if (event._tag === "Lagged") {
+      missed = true
+      seq = event.to
+      open.clear()
+      continue
+    }
     if (event._tag === "ItemDelta") {
+      const item = `item ${event.itemId}`
+      if (!open.has(item)) {
+        if (!missed) wrong ??= `a delta of ${item}, which is not open`
+        continue
+      }
       const before = laid.get(event.itemId) ?? ""
-      if (event.offset > before.length) wrong ??= `text of ${event.itemId} is missing before ${event.offset}`
+      if (event.offset !== before.length) {
+        wrong ??= `a delta of ${item} is for offset ${event.offset}, and ${before.length} is its place`
+      }
+      if (event.seq !== undefined) wrong ??= `a delta of ${item} has a number`
       laid.set(event.itemId, before.slice(0, event.offset) + event.text)
       continue
     }
@@ -161,9 +211,11 @@ export const problem = (events: ReadonlyArray<SessionEvent | Lagged>): string | 
     seq = event.seq
     if (event._tag === "TurnStarted") begin(`turn ${event.turnId}`)
     else if (event._tag === "ItemStarted") begin(`item ${event.itemId}`, event.turnId)
+    else if (event._tag === "ItemUpdated" && event.background === true) open.set(`item ${event.itemId}`, undefined)
     else if (event._tag === "ItemCompleted") {
       const text = laid.get(event.itemId) ?? ""
-      if (event.status !== "discarded" && text !== textOf(event.item)) {
+      const known = open.has(`item ${event.itemId}`)
+      if (known && event.status !== "discarded" && text !== textOf(event.item)) {
         wrong ??= `the deltas of ${event.itemId} are ${JSON.stringify(text)}, its text is ${
           JSON.stringify(textOf(event.item))
         }`
@@ -171,10 +223,16 @@ export const problem = (events: ReadonlyArray<SessionEvent | Lagged>): string | 
       end(`item ${event.itemId}`)
     } else if (event._tag === "RequestOpened") begin(`request ${event.requestId}`, event.turnId)
     else if (event._tag === "RequestSettled") end(`request ${event.requestId}`)
-    else if (event._tag === "PromptChanged" && finals.has(event.state._tag)) end(`prompt ${event.promptId}`)
-    else if (event._tag === "TurnSettled") {
+    else if (event._tag === "PromptChanged") {
+      const prompt = `prompt ${event.promptId}`
+      if (finals.has(event.state._tag)) end(prompt)
+      else if (ended.has(prompt)) wrong ??= `${prompt} is ${event.state._tag} after its end`
+      else open.set(prompt, undefined)
+    } else if (event._tag === "TurnSettled") {
       for (const [what, of] of open) if (of === event.turnId) wrong ??= `${what} is open, and its turn settled`
       end(`turn ${event.turnId}`)
+    } else if (event._tag === "SessionClosed") {
+      for (const what of open.keys()) wrong ??= `${what} is open, and the session closed`
     }
   }
   return wrong
@@ -184,6 +242,18 @@ export const lawful = (events: ReadonlyArray<SessionEvent | Lagged>): Effect.Eff
   const wrong = problem(events)
   return wrong === undefined ? Effect.void : violated(wrong)
 }
+
+/** Waits until nothing works any more for sessions that have closed, or for turns that have ended. */
+export const nothingLeft = Effect.fnUntraced(function*(leftovers: Effect.Effect<ReadonlyArray<string>>) {
+  let left: ReadonlyArray<string> = []
+  // The agent needs a moment to end what it was told to end; nobody tells when it has.
+  for (let wait = 0; wait < 60; wait++) {
+    left = yield* leftovers
+    if (left.length === 0) return
+    yield* Effect.sleep(50)
+  }
+  yield* expect(false, `left behind: ${left.join(", ")}`)
+})
 
 /** After whatever happened a session takes a prompt and answers it. */
 export const usable = Effect.fnUntraced(function*(subject: Subject, session: Session) {

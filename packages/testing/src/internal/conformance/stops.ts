@@ -1,6 +1,6 @@
 /** Every way to stop: each ends in time, settles what is open, and ends every reader normally. */
 import type { AgentError } from "@reins/core/AgentError"
-import type { Session } from "@reins/core/Session"
+import type { PromptHandle, Session } from "@reins/core/Session"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -8,54 +8,70 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { NotApplicable, Subject, Violation } from "../../Conformance.ts"
 import type { Definition } from "./clause.ts"
-import { asked, begun, expect, lawful, needs, outcomeOf, usable, violated, within } from "./clause.ts"
+import {
+  agentOf,
+  asked,
+  begun,
+  expect,
+  lawful,
+  nothingLeft,
+  outcomeOf,
+  subjectOf,
+  usable,
+  violated,
+  within,
+  working
+} from "./clause.ts"
 
 /** The grace of a close, with room for a busy machine. */
 const grace = 9_000
 
 interface Phase {
   readonly name: string
+  /** Gives the prompts that are open then. */
   readonly reach: (
     subject: Subject,
     session: Session
-  ) => Effect.Effect<unknown, Violation | NotApplicable | AgentError, Scope.Scope>
+  ) => Effect.Effect<ReadonlyArray<PromptHandle>, Violation | NotApplicable | AgentError, Scope.Scope>
 }
 
+const one = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.map(effect, (handle) => [handle])
+
 const phases: ReadonlyArray<Phase> = [
-  { name: "idle", reach: () => Effect.void },
-  { name: "mid-text", reach: (subject, session) => begun(session, subject.agent.hold("working on it")) },
+  { name: "idle", reach: () => Effect.succeed([]) },
+  { name: "mid-text", reach: (subject, session) => one(begun(session, subject.agent.hold("working on it"))) },
   {
     name: "with prompts waiting",
     reach: (subject, session) =>
       Effect.gen(function*() {
-        yield* begun(session, subject.agent.hold("working on it"))
-        yield* session.prompt(subject.agent.say(["later"]))
-        yield* session.prompt(subject.agent.say(["later still"]))
+        const running = yield* begun(session, subject.agent.hold("working on it"))
+        const waiting = yield* Effect.forEach(
+          ["later", "later still"],
+          (text) => session.prompt(subject.agent.say([text]))
+        )
+        return [running, ...waiting]
       })
   },
   {
     name: "with a request open",
     reach: (subject, session) =>
       Effect.gen(function*() {
-        const ask = yield* needs(subject.agent.ask, "the agent cannot be made to ask")
+        const ask = yield* agentOf(subject, "ask")
         yield* session.attach()
-        yield* asked(session, ask("never"))
+        return [yield* asked(session, ask("never"))]
       })
+  },
+  { name: "mid-tool", reach: (subject, session) => one(working(subject, session)) },
+  {
+    name: "while an interrupt is under way",
+    reach: (subject, session) =>
+      one(Effect.tap(begun(session, subject.agent.hold("working on it")), () => session.interrupt))
   }
 ]
 
-const nothingLeft = (subject: Subject) =>
-  Effect.gen(function*() {
-    if (subject.leftovers === undefined) return
-    let left: ReadonlyArray<string> = []
-    // The agent needs a moment to end what it was told to end.
-    for (let wait = 0; wait < 60; wait++) {
-      left = yield* subject.leftovers
-      if (left.length === 0) return
-      yield* Effect.sleep(50)
-    }
-    yield* expect(false, `left behind: ${left.join(", ")}`)
-  })
+/** Where the subject cannot tell, one clause says so for all. */
+const nothingLeftThere = (subject: Subject) =>
+  subject.leftovers === undefined ? Effect.void : nothingLeft(subject.leftovers)
 
 /** Readers of every kind; gives what waits for their end, which has to be a normal one. */
 const readers = Effect.fnUntraced(function*(session: Session) {
@@ -89,13 +105,17 @@ const closing = (phase: Phase): Definition => ({
     Effect.gen(function*() {
       const session = yield* subject.open
       const { ended } = yield* readers(session)
-      yield* phase.reach(subject, session)
+      const prompts = yield* phase.reach(subject, session)
       yield* within(session.close, "the end of a close", grace)
       yield* within(session.close, "the end of a second close", grace)
       yield* ended
+      for (const prompt of prompts) {
+        yield* within(prompt.receipt, "the receipt of a prompt", grace)
+        yield* within(prompt.outcome, "the outcome of a prompt", grace)
+      }
       const late = yield* Effect.result(session.prompt(subject.agent.say(["too late"])))
       yield* expect(late._tag === "Failure", "a closed session takes a prompt")
-      yield* nothingLeft(subject)
+      yield* nothingLeftThere(subject)
     })
 })
 
@@ -113,7 +133,7 @@ export const clauses: ReadonlyArray<Definition> = [
         )
         yield* session.prompt(subject.agent.hold("close me"))
         yield* within(Fiber.join(handler), "the end of the handler")
-        yield* nothingLeft(subject)
+        yield* nothingLeftThere(subject)
       })
   },
   {
@@ -128,7 +148,30 @@ export const clauses: ReadonlyArray<Definition> = [
         yield* begun(session, subject.agent.hold("working on it"))
         yield* within(Scope.close(scope, Exit.void), "the end of the scope", grace)
         yield* ended
-        yield* nothingLeft(subject)
+        yield* nothingLeftThere(subject)
+      })
+  },
+  {
+    name: "a session that closed leaves nothing behind: no tool runs on, and its neighbour is undisturbed",
+    group: "stops",
+    law: 9,
+    body: (subject) =>
+      Effect.gen(function*() {
+        const leftovers = yield* subjectOf(subject, "leftovers")
+        const session = yield* subject.open
+        yield* working(subject, session)
+        const tool = yield* leftovers
+        yield* expect(tool.length > 0, "a tool that runs is not among the leftovers")
+        const neighbour = yield* subject.open
+        const undisturbed = yield* begun(neighbour, subject.agent.hold("next door"))
+        yield* within(session.close, "the end of a close", grace)
+        yield* nothingLeft(Effect.map(leftovers, (left) => left.filter((line) => tool.includes(line))))
+        yield* expect((yield* neighbour.view).turn !== undefined, "the turn of the neighbour ended")
+        yield* neighbour.interrupt
+        yield* outcomeOf(undisturbed)
+        yield* usable(subject, neighbour)
+        yield* neighbour.close
+        yield* nothingLeft(leftovers)
       })
   },
   {

@@ -3,13 +3,13 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Definition } from "./clause.ts"
 import {
+  agentOf,
   answers,
   asked,
   atRest,
   begun,
   expect,
   lawful,
-  needs,
   outcomeOf,
   reading,
   turn,
@@ -75,7 +75,7 @@ export const clauses: ReadonlyArray<Definition> = [
     law: 2,
     body: (subject) =>
       Effect.gen(function*() {
-        const fail = yield* needs(subject.agent.fail, "the agent cannot be made to fail")
+        const fail = yield* agentOf(subject, "fail")
         const session = yield* subject.open
         const { events, outcome } = yield* turn(session, fail())
         yield* expect(outcome._tag === "failed", `the outcome is ${JSON.stringify(outcome)}`)
@@ -90,7 +90,7 @@ export const clauses: ReadonlyArray<Definition> = [
     law: 3,
     body: (subject) =>
       Effect.gen(function*() {
-        const ask = yield* needs(subject.agent.ask, "the agent cannot be made to ask")
+        const ask = yield* agentOf(subject, "ask")
         const session = yield* subject.open
         yield* session.attach()
         const events = yield* reading(session)
@@ -116,11 +116,12 @@ export const clauses: ReadonlyArray<Definition> = [
     law: 3,
     body: (subject) =>
       Effect.gen(function*() {
-        const ask = yield* needs(subject.agent.ask, "the agent cannot be made to ask")
+        const ask = yield* agentOf(subject, "ask")
         const session = yield* subject.open
         yield* session.attach()
         const events = yield* reading(session)
         const handle = yield* asked(session, ask("never allowed"))
+        yield* expect((yield* session.requests).length === 1, "no request is open")
         yield* session.interrupt
         const outcome = yield* outcomeOf(handle)
         yield* expect(outcome._tag === "interrupted", `the outcome is ${JSON.stringify(outcome)}`)

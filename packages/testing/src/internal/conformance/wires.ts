@@ -18,6 +18,7 @@ import {
   wireOf,
   within
 } from "./clause.ts"
+import { normal, play } from "./played.ts"
 
 const words = Array.from({ length: 12 }, (_, n) => `word${n} `)
 
@@ -53,6 +54,22 @@ const during = (name: string, fault: "cut" | "end"): Definition => ({
     })
 })
 
+/** What the fault does to a text, to a tool with its request and to what follows them is not to be seen in what is told. */
+const untouched = (name: string, fault: "repeat" | "reorder"): Definition => ({
+  name,
+  group: "wire",
+  law: 6,
+  body: (subject) =>
+    Effect.gen(function*() {
+      const happen = yield* wireOf(subject, fault)
+      const { ask, say } = subject.agent
+      const texts = [say(words), ...(ask === undefined ? [] : [ask("allowed")]), say(["still ", "here"])]
+      const whole = normal(yield* play(subject, texts))
+      const told = normal(yield* play(subject, texts, happen))
+      yield* expect(told === whole, `it is told as\n${told}\ninstead of\n${whole}`)
+    })
+})
+
 export const clauses: ReadonlyArray<Definition> = [
   during("a connection that breaks mid-text is made again, and the gap declared", "cut"),
   during("a connection that ends mid-text is made again, and the gap declared", "end"),
@@ -77,6 +94,21 @@ export const clauses: ReadonlyArray<Definition> = [
       })
   },
   {
+    name: "a session that is opened as the connection breaks waits for the next one",
+    group: "wire",
+    law: 11,
+    body: (subject) =>
+      Effect.gen(function*() {
+        const cut = yield* wireOf(subject, "cut")
+        const session = yield* subject.open
+        yield* usable(subject, session)
+        yield* cut
+        const other = yield* subject.open
+        yield* usable(subject, other)
+        yield* usable(subject, session)
+      })
+  },
+  {
     name: "a wire that is silent for a while loses nothing",
     group: "wire",
     law: 11,
@@ -96,22 +128,41 @@ export const clauses: ReadonlyArray<Definition> = [
         yield* lawful(events)
       })
   },
-  ...(["repeat", "reorder"] as const).map((fault): Definition => ({
-    name: fault === "repeat" ? "what is told twice counts once" : "what comes in another order is told in order",
+  {
+    name: "a wire that is dead for good is noticed: the turn ends, and the session goes on",
     group: "wire",
-    law: 6,
+    law: 11,
     body: (subject) =>
       Effect.gen(function*() {
-        const happen = yield* wireOf(subject, fault)
+        const stall = yield* wireOf(subject, "stall")
         const session = yield* subject.open
-        yield* happen
-        const { events, outcome } = yield* turn(session, subject.agent.say(words))
-        yield* expect(outcome._tag === "completed", `the outcome is ${JSON.stringify(outcome)}`)
-        yield* expect(answers(events).includes(words.join("")), `the answer is ${JSON.stringify(answers(events))}`)
-        yield* lawful(events)
+        const events = yield* reading(session)
+        const { seq } = yield* session.view
+        const handle = yield* begun(session, subject.agent.say(words))
+        const resume = yield* stall
+        // Not a byte comes before the loss is told, or the turn has ended without it.
+        yield* awaiting(
+          session,
+          seq,
+          (event) =>
+            event._tag === "TurnSettled" || (event._tag === "ConnectionChanged" && event.status._tag === "lost"),
+          "the end of a turn whose wire is dead"
+        )
+        yield* resume
+        const outcome = yield* outcomeOf(handle)
+        const error = outcome._tag === "failed" || outcome._tag === "lost"
+        yield* expect(error || outcome._tag === "completed", `the outcome is ${JSON.stringify(outcome)}`)
+        yield* atRest(session, events)
+        yield* expect(
+          error || answers(events).includes(words.join("")),
+          `the answer is ${JSON.stringify(answers(events))}, and nothing says why`
+        )
         yield* usable(subject, session)
+        yield* lawful(events)
       })
-  })),
+  },
+  untouched("what is told twice counts once", "repeat"),
+  untouched("what comes in another order is told in order", "reorder"),
   {
     name: "what nobody knows is told as Unrecognised, and does no harm",
     group: "wire",
