@@ -56,6 +56,14 @@ const Models = Schema.Struct({
   nextCursor: Schema.optionalKey(Schema.NullOr(Schema.String))
 })
 const Skills = Schema.Struct({ data: Schema.Array(Schema.Struct({ skills: Schema.Array(Wire.Skill) })) })
+const Configured = Schema.Struct({
+  config: Schema.Struct({
+    mcp_servers: Schema.optionalKey(Schema.NullOr(Schema.Record(Schema.String, Schema.Unknown)))
+  })
+})
+const Terminals = Schema.Struct({
+  data: Schema.Array(Schema.Struct({ itemId: Schema.String, processId: Schema.String }))
+})
 const Account = Schema.Struct({
   account: Schema.optionalKey(Schema.NullOr(Schema.Unknown)),
   requiresOpenaiAuth: Schema.Boolean
@@ -158,8 +166,16 @@ export const make = (peer: JsonRpcPeer) => {
       done("turn/steer", { threadId, expectedTurnId, input, clientUserMessageId: key }, threadId),
     /** An empty turn is the one that runs, also before it was told of. */
     interruptTurn: (threadId: string, turnId = "") => done("turn/interrupt", { threadId, turnId }, threadId),
-    /** Ends the commands that the turns of a thread left running: an interrupt leaves them alone. */
+    /** Commands that run on, with the items that began them. */
+    listTerminals: (threadId: string) =>
+      call("thread/backgroundTerminals/list", { threadId }, Terminals, { thread: threadId }),
+    endTerminal: (threadId: string, processId: string) =>
+      done("thread/backgroundTerminals/terminate", { threadId, processId }, threadId),
+    /** Ends all commands that the turns of a thread left running: an interrupt leaves them alone. */
     cleanTerminals: (threadId: string) => done("thread/backgroundTerminals/clean", { threadId }, threadId),
+    /** The names of the MCP servers that the user has configured, as seen from a directory. */
+    configuredMcpServers: (cwd: string) =>
+      Effect.map(call("config/read", { cwd }, Configured), ({ config }) => Object.keys(config.mcp_servers ?? {})),
     listSkills: (cwd: string) => call("skills/list", { cwds: [cwd] }, Skills),
     listModels: (cursor?: string) => call("model/list", cursor === undefined ? {} : { cursor }, Models)
   }

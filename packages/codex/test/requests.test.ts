@@ -1,7 +1,11 @@
 /** Our answers in Codex's words. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Answer } from "@reins/core/AgentRequest"
+import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
+import { Result } from "effect"
+import * as normalise from "../src/internal/normalise.ts"
 import * as requests from "../src/internal/requests.ts"
+import type { ItemRecord } from "../src/internal/state.ts"
 
 const decisions: ReadonlyArray<Answer> = [
   { _tag: "accept" },
@@ -72,5 +76,80 @@ describe("codex trap 1: an answer", () => {
       content: { name: "Bob" },
       _meta: null
     })
+  })
+})
+
+describe("a request of Codex", () => {
+  const opened = (method: string, params: object, changes?: ItemRecord["changes"]) => {
+    const state = normalise.make("t")
+    if (changes !== undefined) {
+      state.items.set("i", {
+        key: "i",
+        type: "fileChange",
+        turn: "u",
+        content: undefined,
+        spoken: "no",
+        open: true,
+        voided: false,
+        changes
+      })
+    }
+    const result = requests.opened(state, { id: 0, method, params: { threadId: "t", conversationId: "t", ...params } })
+    if (result === undefined || Result.isFailure(result)) return assert.fail("the request is not known")
+    return result.success
+  }
+
+  it("names where a file is moved to: it is written to as well", () => {
+    const moved = { path: "a.txt", change: "moved" as const, movedTo: "/var/tmp/b.txt", additions: 0, deletions: 0 }
+    const request = opened("item/fileChange/requestApproval", { turnId: "u", itemId: "i", grantRoot: "/etc" }, [moved])
+    assert.deepStrictEqual(request.facts.paths, ["a.txt", "/var/tmp/b.txt", "/etc"])
+    assert.include(request.subject, "/var/tmp/b.txt")
+    const policy = ApprovalPolicy.decide(ApprovalPolicy.acceptEdits, {
+      kind: "edit",
+      facts: request.facts,
+      cwd: "/work"
+    })
+    assert.strictEqual(policy.verdict._tag, "ask")
+  })
+
+  it("of the first protocol names it, too, and what it wants to be granted", () => {
+    for (
+      const change of [
+        { update: { unified_diff: "", move_path: "/etc/b" } },
+        { type: "update", unified_diff: "", move_path: "/etc/b" }
+      ]
+    ) {
+      const { facts } = opened("applyPatchApproval", {
+        callId: "c",
+        fileChanges: { "/w/a": change },
+        grantRoot: "/opt"
+      })
+      assert.deepStrictEqual(facts.paths, ["/w/a", "/etc/b", "/opt"])
+    }
+  })
+
+  it("for a tool of an MCP server is one in each form in which it may be kept", () => {
+    for (const persist of ["session", ["session", "always"], null, undefined]) {
+      const request = opened("mcpServer/elicitation/request", {
+        serverName: "lab",
+        mode: "form",
+        message: "May I?",
+        _meta: {
+          codex_approval_kind: "mcp_tool_call",
+          tool_name: "danger",
+          ...(persist === undefined ? {} : { persist })
+        }
+      })
+      assert.strictEqual(request.kind, "tool")
+      const kept = persist !== null && persist !== undefined
+      assert.strictEqual(request.options.includes("acceptForSession"), kept)
+    }
+  })
+
+  it("that wants a secret says so", () => {
+    const { facts } = opened("item/tool/requestUserInput", {
+      questions: [{ id: "k", question: "Key?", isSecret: true }, { id: "n", question: "Name?", isSecret: false }]
+    })
+    assert.deepStrictEqual(facts.questions?.map(({ secret }) => secret === true), [true, false])
   })
 })

@@ -56,7 +56,9 @@ export const Question = Schema.Struct({
   options: Schema.Array(Schema.Struct({ label: Schema.String, description: optional(Schema.String) })),
   multiple: Schema.Boolean,
   /** Whether an answer that is none of the options is taken. */
-  freeText: Schema.Boolean
+  freeText: Schema.Boolean,
+  /** What is answered is a secret: it goes to the agent, and no event shows it. */
+  secret: optional(Schema.Boolean)
 })
 /**
  * @category models

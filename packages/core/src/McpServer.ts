@@ -158,6 +158,14 @@ export const revealed = (
 const isOrdinary = (value: string): boolean =>
   value.length < Redaction.minLength || /^(?:[A-Za-z]+|[\d.]+|(?:[A-Za-z]:)?[\\/][^+=]*)$/.test(value)
 
+const decoded = (text: string): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
 /**
  * The values that must not be shown: headers, each also without the scheme before it, the variables that count as
  * secrets, and what stands before the host of a URL or is asked in it.
@@ -183,7 +191,9 @@ export const secrets = (servers: McpServers): ReadonlyArray<Redacted.Redacted<st
     }
     if (!URL.canParse(server.url)) continue
     const url = new URL(server.url)
-    for (const value of [url.password, ...url.searchParams.values()])
+    // As they are written, and as they are read.
+    const written = url.search.slice(1).split("&").map((pair) => pair.slice(pair.indexOf("=") + 1))
+    for (const value of [url.password, decoded(url.password), ...url.searchParams.values(), ...written])
       if (value.length >= Redaction.minLength) found.add(value)
   }
   return [...found].filter((value) => value !== "").map((value) => Redacted.make(value))

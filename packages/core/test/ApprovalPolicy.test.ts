@@ -23,11 +23,10 @@ const kinds = [
   "externalDirectory",
   "tool",
   "subagent",
-  "hostTool",
   "somethingNew"
 ]
 
-const personal = ["question", "elicitation", "plan", "auth"]
+const personal = ["question", "elicitation", "plan", "auth", "hostTool"]
 
 describe("ApprovalPolicy rules", () => {
   it("lets the first matching rule decide, and names it", () => {

@@ -17,7 +17,7 @@ it("headers, redacted variables, long variables and what a URL holds are secrets
         PIN: Redacted.make("1234")
       }
     }),
-    far: McpServer.remote("http://user:pass-word@127.0.0.1/mcp?key=query-secret&n=1", {
+    far: McpServer.remote("http://user:pass-word@127.0.0.1/mcp?key=query%2Bsecret&n=1", {
       headers: { authorization: "Bearer token-secret", "x-key": Redacted.make("other-secret") }
     })
   }
@@ -29,7 +29,8 @@ it("headers, redacted variables, long variables and what a URL holds are secrets
       "Bearer token-secret",
       "other-secret",
       "pass-word",
-      "query-secret",
+      "query%2Bsecret",
+      "query+secret",
       "token-secret",
       "verbose-secret"
     ]

@@ -75,6 +75,7 @@ describe("a tool of the host", () => {
             throw new Error("secret of the host")
           }),
           odd: tool(() => Effect.succeed(undefined as never)),
+          wordy: tool(() => Effect.fail({ message: "x".repeat(1_000_000) })),
           long: tool(() => Effect.succeed("x".repeat(HostTool.maxResult + 1))),
           typed: HostTool.make({
             description: "Takes a number.",
@@ -82,7 +83,7 @@ describe("a tool of the host", () => {
             run: ({ a }) => Effect.succeed(a)
           })
         })
-        for (const name of ["fails", "dies", "throws", "odd", "long", "typed", "unknown"]) {
+        for (const name of ["fails", "dies", "throws", "odd", "wordy", "long", "typed", "unknown"]) {
           hand.say(called(keyOf(hand), name, name, { a: "one" }))
         }
         yield* settle
@@ -96,6 +97,7 @@ describe("a tool of the host", () => {
           return answer?._tag === "decline" ? answer.reason ?? "" : `answered ${answer?._tag}`
         }
         assert.include(reason("odd"), "no JSON")
+        assert.isAtMost(reason("wordy").length, 16_384)
         assert.include(reason("long"), "4194305 characters")
         assert.include(reason("typed"), "Expected number")
         assert.strictEqual(reason("unknown"), "The host has no tool \"unknown\".")

@@ -68,6 +68,27 @@ layer(Codex.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: 
         assert.isFalse(yield* fs.exists(`${home}/rules/default.rules`))
       }))
 
+    it.effect("where a file would be moved to: out of the directory no policy for edits accepts it", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const { cwd, root } = yield* Codex.Place
+        yield* fs.writeFileString(`${cwd}/inside.txt`, "first\n")
+        const session = yield* Codex.open({ policy: ApprovalPolicy.acceptEdits })
+        const { outcome, requests } = yield* asked(
+          session,
+          prompt(
+            "move it",
+            Codex.patch("*** Update File: inside.txt", "*** Move to: ../escaped.txt", "@@", "-first", "+second"),
+            text("done")
+          ),
+          [{ _tag: "decline" }]
+        )
+        assert.deepStrictEqual(outcome, completed)
+        assert.deepStrictEqual(requests.map(({ kind }) => kind), ["edit"])
+        assert.isTrue(requests[0]?.facts.paths?.some((path) => path.endsWith("escaped.txt")))
+        assert.isFalse(yield* fs.exists(`${root}/escaped.txt`))
+      }))
+
     it.effect("and a declined command is not run, is told as declined, and the turn goes on", () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem

@@ -133,11 +133,11 @@ live(
         )
         assert.strictEqual(again.facts.command, first.facts.command)
         // The one before it is settled with the resync: nobody waits for it.
-      yield* Host.awaitEvent(
-        session,
-        (event) => event._tag === "ConnectionChanged" && event.status._tag === "resynced"
-      )
-      assert.deepStrictEqual((yield* session.requests).map(({ id }) => id), [again.requestId])
+        yield* Host.awaitEvent(
+          session,
+          (event) => event._tag === "ConnectionChanged" && event.status._tag === "resynced"
+        )
+        assert.deepStrictEqual((yield* session.requests).map(({ id }) => id), [again.requestId])
         yield* session.answer(again.requestId, { _tag: "accept" })
         assert.deepStrictEqual(yield* turn.outcome, completed)
         const fs = yield* FileSystem.FileSystem

@@ -130,6 +130,21 @@ layer(Codex.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: 
         assert.strictEqual(yield* servers, before)
       }))
 
+    it.effect("is there in a copy of the conversation, too", () =>
+      Effect.gen(function*() {
+        const session = yield* Codex.open({
+          mcpServers: { numbers: local("works") },
+          policy: ApprovalPolicy.fullAccess
+        })
+        const first = yield* session.prompt(prompt("go on", text("went on")))
+        assert.deepStrictEqual(yield* first.outcome, completed)
+        const copy = yield* session.fork()
+        const turn = yield* copy.prompt(prompt("add", call("add", { a: 20, b: 22 }), text("added")))
+        assert.deepStrictEqual(yield* turn.outcome, completed)
+        assert.include(JSON.stringify((yield* Model.lastBody)["input"]), "42")
+        yield* copy.close
+      }))
+
     it.effect("its secrets are in no file of the agent's home, and in no event when a tool tells them", () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
@@ -186,3 +201,22 @@ layer(Codex.layer({ policy: ApprovalPolicy.askAlways }), { excludeTestServices: 
       }))
   }
 )
+
+const ofTheUser = "[mcp_servers.numbers]\ncommand = \"/bin/true\"\ndefault_tools_approval_mode = \"approve\"\n"
+
+layer(Codex.layer({ policy: ApprovalPolicy.askAlways, config: ofTheUser }), {
+  excludeTestServices: true,
+  timeout: "60 seconds"
+})("beside MCP servers of the user", (it) => {
+  it.effect("one of the same name is refused: Codex would make one of the two, with the user's permissions", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Codex.open({ mcpServers: { numbers: local("works") } }))
+      assert.strictEqual(
+        error.reason._tag === "InvalidRequest" ? error.reason.field : error.reason._tag,
+        "mcpServers.numbers"
+      )
+      const session = yield* Codex.open({ mcpServers: { other: local("works") } })
+      const turn = yield* session.prompt(prompt("go on", text("went on")))
+      assert.deepStrictEqual(yield* turn.outcome, completed)
+    }))
+})

@@ -170,6 +170,20 @@ layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("a tu
     60_000
   )
 
+  it.effect("an interrupt leaves alone what an earlier turn left running on purpose", () =>
+    Effect.gen(function*() {
+      const session = yield* Codex.open()
+      const left = ["exec_command", { cmd: "sleep 2346", yield_time_ms: 250 }] as const
+      const first = yield* session.prompt(prompt("serve", tools(left), text("it runs on")))
+      assert.deepStrictEqual(yield* first.outcome, completed)
+      const second = yield* session.prompt(prompt("run", Codex.exec("sleep 278"), text("never")))
+      yield* Processes.until(() => Processes.withText("sleep 278").length > 0, "the command")
+      yield* session.interrupt
+      assert.deepStrictEqual(yield* second.outcome, { _tag: "interrupted", by: "user" })
+      yield* Processes.until(() => Processes.withText("sleep 278").length === 0, "the end of the command")
+      assert.isAbove(Processes.withText("sleep 2346").length, 0)
+    }), 60_000)
+
   it.effect(
     "a command that goes on in the background outlives its turn, and its end is told",
     () =>

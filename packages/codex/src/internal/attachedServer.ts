@@ -26,6 +26,12 @@ const restart = "6 seconds"
 
 const local = new Set(["127.0.0.1", "localhost", "[::1]"])
 
+/** Whether nobody on the way can read what is sent to an address. */
+export const isPrivate = (url: string): boolean => {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined
+  return parsed === undefined || parsed.protocol === "wss:" || local.has(parsed.hostname)
+}
+
 /** The address without what does not belong to it; the error says what is wrong, and never what was given. */
 export const addressOf = ({ token, url }: Options): Effect.Effect<string, AgentError.AgentError> => {
   const parsed = URL.canParse(url) ? new URL(url) : undefined
@@ -35,7 +41,7 @@ export const addressOf = ({ token, url }: Options): Effect.Effect<string, AgentE
     ? "the url of the server holds a user name or password: give a `token`"
     : parsed.search !== "" || parsed.hash !== ""
     ? "the url of the server has no query and no fragment"
-    : token !== undefined && parsed.protocol === "ws:" && !local.has(parsed.hostname)
+    : token !== undefined && !isPrivate(url)
     ? "a `token` goes over wss, or to this host: over ws everybody on the way could read it"
     : undefined
   return parsed === undefined || issue !== undefined

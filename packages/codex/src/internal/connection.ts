@@ -70,6 +70,14 @@ const begin = Effect.fnUntraced(function*(
   }
   const fresh = (how: Opened) =>
     Effect.map(client.startThread({ ...settings, ...offered }), ({ thread }) => begun(thread.id, how))
+  const taken = wanted === "{}" ? [] : yield* client.configuredMcpServers(session.cwd)
+  const clash = Object.keys(session.mcpServers ?? {}).find((name) => taken.includes(name))
+  if (clash !== undefined) {
+    return yield* refuse(
+      `mcpServers.${clash}`,
+      "The user's own configuration has an MCP server of this name, and Codex would make one of the two: choose another name."
+    )
+  }
   if (session.cursor === undefined) return yield* fresh({ _tag: "new" })
   const { threadId } = yield* cursors.decode(session.cursor)
   const before = live.loaded.get(threadId)
@@ -125,15 +133,16 @@ export const connect = Effect.fnUntraced(function*(
     mode: session.mode,
     approval: approvals.modeOf(session.policy)
   }
-  const { client, how, peer, signals, state, tell, threadId } = yield* Effect.gen(function*() {
+  const config = mcp.config(session.mcpServers ?? {})
+  const { client, how, loaded, peer, signals, state, tell, threadId } = yield* Effect.gen(function*() {
     const now = yield* live
-    const { client, peer } = now
+    const { client, loaded, peer } = now
     const begun = yield* begin(server, now, session, choice)
     // Registered first, so that it runs last. A thread that nobody hears is unloaded after a while.
     yield* Effect.addFinalizer(() =>
       client.unsubscribe(begun.threadId).pipe(Effect.ignore, Effect.forkDetach({ startImmediately: true }))
     )
-    return { client, peer, ...begun, ...(yield* server.attach(begun.threadId)) }
+    return { client, loaded, peer, ...begun, ...(yield* server.attach(begun.threadId)) }
   }).pipe(
     // The server may have died a moment ago without anybody having seen it: nothing of ours was begun there.
     Effect.retry({ times: 1, while: ({ reason }) => died.has(reason._tag) })
@@ -204,6 +213,17 @@ export const connect = Effect.fnUntraced(function*(
   /** Whether it is over. One that is not is on its way where the agent says that nothing runs. */
   const hasEnded = () => started === undefined || state.ended.has(started)
 
+  /** An interrupt leaves the commands of its turn running; those that earlier turns left on purpose go on. */
+  const endCommands = Effect.fnUntraced(function*(turn: string | undefined) {
+    const { data } = yield* client.listTerminals(threadId)
+    yield* Effect.forEach(
+      data.filter(({ itemId }) => turn !== undefined && state.items.get(itemId)?.turn === turn),
+      ({ processId }) => client.endTerminal(threadId, processId),
+      { discard: true }
+    )
+    yield* Effect.forEach(state.children.keys(), client.cleanTerminals, { discard: true })
+  })
+
   const turnOf = Effect.fnUntraced(
     function*(reference: TurnReference) {
       let cursor: string | undefined
@@ -236,16 +256,18 @@ export const connect = Effect.fnUntraced(function*(
             Effect.catchIf(isOver, () => submit(submission))
           )
       }),
-    interrupt: client.interruptTurn(threadId).pipe(
-      Effect.retry({
-        while: (error) => isOver(error) && !hasEnded(),
-        schedule: Schedule.spaced("20 millis"),
-        times: 50
-      }),
-      Effect.catchIf(isOver, () => Effect.void),
-      // It leaves the commands of the turn running.
-      Effect.andThen(Effect.ignore(client.cleanTerminals(threadId)))
-    ),
+    interrupt: Effect.suspend(() => {
+      const turn = state.turn ?? started
+      return client.interruptTurn(threadId).pipe(
+        Effect.retry({
+          while: (error) => isOver(error) && !hasEnded(),
+          schedule: Schedule.spaced("20 millis"),
+          times: 50
+        }),
+        Effect.catchIf(isOver, () => Effect.void),
+        Effect.andThen(Effect.ignore(endCommands(turn)))
+      )
+    }),
     settle: (request, answer) =>
       Effect.suspend(() => {
         const ask = state.asks.get(request.key)
@@ -281,9 +303,11 @@ export const connect = Effect.fnUntraced(function*(
     fork: Effect.fnUntraced(function*({ before, through }) {
       const { thread } = yield* client.forkThread(threadId, {
         cwd: session.cwd,
+        config,
         ...(before === undefined ? undefined : { beforeTurnId: yield* turnOf(before) }),
         ...(through === undefined ? undefined : { lastTurnId: yield* turnOf(through) })
       })
+      remember(loaded, thread.id, JSON.stringify(config), maxLoaded)
       return cursors.make(thread.id)
     }),
     revert: Effect.fnUntraced(function*(turn) {

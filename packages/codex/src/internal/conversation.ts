@@ -9,6 +9,7 @@ import * as JsonRpcPeer from "@reins/transport/JsonRpcPeer"
 import type { JsonRpcWire } from "@reins/transport/JsonRpcWire"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
@@ -16,14 +17,25 @@ import * as Stream from "effect/Stream"
 import * as CodexClient from "../CodexClient.ts"
 import type { Attachment, CodexServer, Live } from "../CodexServer.ts"
 import * as normalise from "./normalise.ts"
+import type { ItemRecord, ThreadState } from "./state.ts"
 import { remember } from "./state.ts"
 import * as threadsOf from "./threads.ts"
 
 /** How the agent is told of us. */
 const clientInfo = { name: "reins", title: "Reins", version: "0.1.0" }
 
-/** Threads whose open requests are remembered. */
+/** Threads of which it is remembered what was open. */
 const maxLeft = 256
+/** How long a request waits for a session that is read again. */
+const holdLimit = "30 seconds"
+
+/** What a session leaves open in its thread for the one that hears it next. */
+interface Left {
+  readonly asks: ThreadState["asks"]
+  /** Patches by their items: a request for one names no more than the item. */
+  readonly patches: ReadonlyArray<readonly [string, ItemRecord]>
+  readonly children: ThreadState["children"]
+}
 
 export interface Conversation {
   /** Begins it anew, in the scope; until it is over the server is `current`. `life` names it among all that there were. */
@@ -46,16 +58,17 @@ export const make = Effect.fnUntraced(function*(options: {
   /** Whether nobody else can answer what is asked here: what nobody here can answer is then refused at once. */
   readonly alone: boolean
   readonly redactor: Redaction.Redactor
-}): Effect.fn.Return<Conversation> {
+}): Effect.fn.Return<Conversation, never, Scope.Scope> {
   const { redactor, target } = options
   const context = yield* Effect.context<never>()
+  const scope = yield* Effect.scope
   /** One entry for each session that has secrets. */
   const hidden = new Set<ReadonlyArray<Redacted.Redacted<string>>>()
   let clean = Redaction.jsonFilter([])
   let current: Live | undefined
   let answering: JsonRpcPeer.JsonRpcPeer | undefined
   /** What the agent still waits for in threads that nobody listens to now. */
-  const left = new Map<string, normalise.ThreadState["asks"]>()
+  const left = new Map<string, Left>()
 
   const threads = threadsOf.make({
     onOverflow: () =>
@@ -75,7 +88,12 @@ export const make = Effect.fnUntraced(function*(options: {
           message: `Nobody answers "${method}" here.`
         })))
       }
-      : undefined
+      : undefined,
+    onHeld: (expire) => {
+      Effect.runForkWith(context)(
+        Effect.andThen(Effect.sleep(holdLimit), Effect.sync(expire)).pipe(Effect.forkIn(scope))
+      )
+    }
   })
 
   const attach = (threadId: string): Effect.Effect<Attachment, AgentError.AgentError, Scope.Scope> =>
@@ -87,7 +105,11 @@ export const make = Effect.fnUntraced(function*(options: {
           )
         }
         const queue = yield* Queue.dropping<Signal, AgentError.AgentError | Cause.Done>(threadsOf.queueLimit)
-        const thread: threadsOf.Thread = { state: normalise.make(threadId, left.get(threadId), current.life), queue }
+        const before = left.get(threadId)
+        const state = normalise.make(threadId, before?.asks, current.life)
+        for (const [key, record] of before?.patches ?? []) state.items.set(key, record)
+        for (const [child, path] of before?.children ?? []) state.children.set(child, path)
+        const thread: threadsOf.Thread = { state, queue }
         left.delete(threadId)
         threads.add(thread)
         return thread
@@ -96,8 +118,11 @@ export const make = Effect.fnUntraced(function*(options: {
         Effect.sync(() => {
           threads.remove(thread)
           Queue.endUnsafe(thread.queue)
-          const { asks } = thread.state
-          if (current !== undefined && asks.size > 0) remember(left, threadId, asks, maxLeft)
+          const { asks, children, items } = thread.state
+          const patches = [...items].filter(([, { changes, open }]) => open && changes.length > 0)
+          if (asks.size + patches.length + children.size === 0) return
+          // Who lost the conversation is asked again, under other ids.
+          remember(left, threadId, { asks: current === undefined ? new Map() : asks, patches, children }, maxLeft)
         })
     ).pipe(Effect.map((thread) => ({
       state: thread.state,
@@ -112,6 +137,22 @@ export const make = Effect.fnUntraced(function*(options: {
         })
     })))
 
+  /** Requests that were answered elsewhere are not open here any more. */
+  const withdrawn = (messages: ReadonlyArray<JsonRpcPeer.Message>) => {
+    const ids = messages.flatMap(({ method, params }) =>
+      method === "serverRequest/resolved" && Predicate.isObject(params) && "requestId" in params
+        ? [params.requestId]
+        : []
+    )
+    return ids.length === 0
+      ? Effect.void
+      : Effect.forEach(
+        ids,
+        (id) => typeof id === "number" || typeof id === "string" ? answering?.withdraw(id) ?? Effect.void : Effect.void,
+        { discard: true }
+      )
+  }
+
   const filter = () => {
     clean = Redaction.jsonFilter([...hidden].flat())
   }
@@ -122,7 +163,7 @@ export const make = Effect.fnUntraced(function*(options: {
       const peer = yield* JsonRpcPeer.make({
         wire,
         target,
-        receive: (messages) => Effect.sync(() => threads.push(messages)),
+        receive: (messages) => Effect.andThen(Effect.sync(() => threads.push(messages)), withdrawn(messages)),
         overloadCode: JsonRpcPeer.codes.overloaded,
         clean: (text) => clean(text),
         redactor
@@ -136,7 +177,7 @@ export const make = Effect.fnUntraced(function*(options: {
     end: (live) => {
       if (current === live) current = undefined
       // Whoever dies waits for nothing, and whoever lives asks again.
-      left.clear()
+      for (const [thread, open] of left) left.set(thread, { ...open, asks: new Map() })
     },
     fail: threads.fail,
     forget: threads.forget,
@@ -151,6 +192,8 @@ export const make = Effect.fnUntraced(function*(options: {
       secrets.length === 0 ? Effect.void : Effect.acquireRelease(
         Effect.sync(() => {
           hidden.add(secrets)
+          // For what the agent writes of them to its standard error.
+          for (const secret of secrets) redactor.add(secret)
           filter()
         }),
         () =>

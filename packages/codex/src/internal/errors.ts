@@ -64,12 +64,17 @@ export const reasonOf = (error: Wire.TurnError): AgentError.AgentErrorReason => 
     ...(status === undefined ? undefined : { statusCode: status }),
     ...(wait === undefined ? undefined : { retryAfter: wait })
   }
-  if (kind.word === "usageLimitExceeded" || quota.test(said)) return new AgentError.QuotaExceeded(shared)
+  // Words decide only where the status leaves it open.
+  const unsaid = status === undefined || status === 400
+  if (kind.word === "usageLimitExceeded" || ((unsaid || status === 402 || status === 429) && quota.test(said))) {
+    return new AgentError.QuotaExceeded(shared)
+  }
   if (kind.word === "sessionBudgetExceeded") return new AgentError.QuotaExceeded(shared)
   if (status === 401 || status === 403 || kind.word === "unauthorized" || noKey.test(error.message)) {
     return new AgentError.AuthRequired(shared)
   }
-  if (kind.word === "contextWindowExceeded" || overflow.test(said)) return new AgentError.ContextOverflow(shared)
+  if (kind.word === "contextWindowExceeded" || ((unsaid || status === 413) && overflow.test(said)))
+    return new AgentError.ContextOverflow(shared)
   if (kind.word === "modelNotFound" || noModel.test(said)) {
     return new AgentError.ModelNotFound({ ...shared, model: /[`"']([^`"']{1,200})[`"']/.exec(said)?.[1] ?? "unknown" })
   }

@@ -48,8 +48,12 @@ const statuses: Readonly<Record<string, ItemStatus>> = {
   interrupted: "interrupted"
 }
 
+const maxUnwrapped = 1_048_576
+
 /** The words in a shell's `-c`, as the agent writes every command; another command stays as it is. */
 export const unwrapped = (command: string): string => {
+  // The expression below would exhaust the stack on one of many megabytes.
+  if (command.length > maxUnwrapped) return command
   const inner = /^(?:\/\S*\/)?(?:ba|z|da)?sh -l?c (?:'((?:[^']|'\\'')*)'|"((?:[^"\\]|\\.)*)")$/s.exec(command)
   if (inner === null) return command
   return inner[1] !== undefined ? inner[1].replaceAll("'\\''", "'") : (inner[2] ?? "").replace(/\\(["\\$`])/g, "$1")

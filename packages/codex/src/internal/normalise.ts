@@ -307,7 +307,10 @@ const handlers: { readonly [M in Method]: (state: ThreadState, params: Params<M>
   },
   "account/rateLimits/updated": (_, { rateLimits: { limitId, primary, rateLimitReachedType, secondary } }, out) => {
     if (rateLimitReachedType === undefined || rateLimitReachedType === null) return
-    const resets = [primary, secondary].flatMap((window) => window?.resetsAt ?? [])
+    const windows = [primary, secondary].flatMap((window) => window ?? [])
+    const full = windows.filter(({ usedPercent = 0 }) => usedPercent >= 100)
+    // The one that is used up says when it goes on; where none says so, the last of them.
+    const resets = (full.length > 0 ? full : windows).flatMap(({ resetsAt }) => resetsAt ?? [])
     out.push({
       _tag: "rateLimited",
       ...(limitId === undefined || limitId === null ? undefined : { window: limitId }),

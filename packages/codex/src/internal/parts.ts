@@ -20,7 +20,9 @@ const text = (text: string): Json => ({ type: "text", text, text_elements: [] })
 /** A file of text in the words of the prompt, between its name and an end that it does not hold itself. */
 const quoted = ({ data = "", name = "file" }: Extract<PromptPart, { readonly _tag: "File" }>): string => {
   const content = utf8.decode(Result.getOrElse(Base64.decode(data), () => new Uint8Array()))
-  return `<file name=${JSON.stringify(name)}>\n${content}${content.endsWith("\n") ? "" : "\n"}</file>`
+  let tag = "file"
+  while (content.includes(`</${tag}>`)) tag += "_"
+  return `<${tag} name=${JSON.stringify(name)}>\n${content}${content.endsWith("\n") ? "" : "\n"}</${tag}>`
 }
 
 /** A skill is called by its name in the text and named as an item, which puts its instructions before the model. */

@@ -38,6 +38,7 @@ const UserInput = Schema.Struct({
     header: nullable(Schema.String),
     question: Schema.String,
     isOther: optional(Schema.Boolean),
+    isSecret: optional(Schema.Boolean),
     options: nullable(Schema.Array(Schema.Struct({
       label: Schema.String,
       description: nullable(Schema.String)
@@ -59,7 +60,7 @@ const ToolApproval = Schema.Struct({
   codex_approval_kind: Schema.Literal("mcp_tool_call"),
   tool_name: optional(Schema.String),
   tool_params: optional(Schema.Json),
-  persist: optional(Schema.Array(Schema.String))
+  persist: nullable(Schema.Union([Schema.String, Schema.Array(Schema.String)]))
 })
 
 /** The two requests of the first protocol. */
@@ -74,6 +75,7 @@ const OldPatch = Schema.Struct({
   conversationId: Schema.String,
   callId: optional(Schema.String),
   fileChanges: Schema.Record(Schema.String, Schema.Unknown),
+  grantRoot: nullable(Schema.String),
   reason: nullable(Schema.String)
 })
 
@@ -116,6 +118,14 @@ interface Parts {
   readonly subject: string
   readonly options?: ReadonlyArray<AnswerOption>
   readonly facts: RequestFacts
+}
+
+/** Where a change of the first protocol moves its file: `{ update: { move_path } }`, or without the word around it. */
+const movedTo = (change: unknown): ReadonlyArray<string> => {
+  if (!Predicate.isObject(change)) return []
+  return Object.entries(change).flatMap(([key, value]) =>
+    key === "move_path" ? (typeof value === "string" ? [value] : []) : key === "update" ? movedTo(value) : []
+  )
 }
 
 const given = <K extends string, V>(key: K, value: V | null | undefined): { readonly [P in K]?: V } =>
@@ -166,11 +176,15 @@ export const opened = (
           turn: ask.turnId,
           item: ask.itemId,
           kind: "edit",
-          subject: changes.map(({ path }) => path).join(", ") || "Change files",
+          subject: changes.map(({ movedTo, path }) =>
+            movedTo === undefined ? path : `${path} → ${movedTo}`
+          ).join(", ") ||
+            "Change files",
           facts: {
             tool: "apply_patch",
+            // Where a file is moved to is written to as well.
             paths: [
-              ...changes.map(({ path }) => path),
+              ...changes.flatMap(({ movedTo, path }) => movedTo === undefined ? [path] : [path, movedTo]),
               ...(ask.grantRoot === undefined || ask.grantRoot === null ? [] : [ask.grantRoot])
             ],
             diff: changes.map(({ diff, path }) => `--- ${path}\n+++ ${path}\n${diff ?? ""}`).join("\n"),
@@ -212,6 +226,7 @@ export const opened = (
                 ...given("description", description)
               })),
               multiple: false,
+              ...(question.isSecret === true ? { secret: true } : undefined),
               freeText: question.isOther === true || (question.options ?? []).length === 0
             }))
           }
@@ -220,12 +235,12 @@ export const opened = (
       return Result.map(decode.elicitation(asked.params), (ask) => {
         const tool = decode.toolApproval(ask._meta)
         if (Result.isSuccess(tool)) {
-          const { persist = [], tool_name: name = "", tool_params: input } = tool.success
+          const { persist, tool_name: name = "", tool_params: input } = tool.success
           return signal({
             turn: ask.turnId,
             kind: "tool",
             subject: `${ask.serverName}: ${name === "" ? ask.message ?? "a tool" : name}`,
-            options: persist.includes("session") ? approval : ["accept", "decline", "cancel"],
+            options: [persist ?? []].flat().includes("session") ? approval : ["accept", "decline", "cancel"],
             facts: {
               tool: `${ask.serverName}.${name}`,
               ...(input === undefined ? undefined : { input }),
@@ -274,7 +289,15 @@ export const opened = (
           item: ask.callId,
           kind: "edit",
           subject: Object.keys(ask.fileChanges).join(", "),
-          facts: { tool: "apply_patch", paths: Object.keys(ask.fileChanges), ...given("reason", ask.reason) }
+          facts: {
+            tool: "apply_patch",
+            paths: [
+              ...Object.keys(ask.fileChanges),
+              ...Object.values(ask.fileChanges).flatMap(movedTo),
+              ...(ask.grantRoot === undefined || ask.grantRoot === null ? [] : [ask.grantRoot])
+            ],
+            ...given("reason", ask.reason)
+          }
         }))
     default:
       return undefined

@@ -11,12 +11,29 @@ const defaults: ReadonlyArray<readonly [key: string, value: string]> = [
   ["features.plugins", "false"]
 ]
 
-/** Whether a file of settings names a key, in its table or with dots. */
-const names = (toml: string, key: string): boolean => {
-  const last = key.slice(key.lastIndexOf(".") + 1)
-  return new RegExp(String.raw`^[^#\n]*(?:^|[\s.{,"'])${last}["']?\s*=`, "m").test(toml)
+/** The keys and tables of a file of settings, with dots; of an inline table only its own name. */
+const namesIn = (toml: string): ReadonlyArray<string> => {
+  let table = ""
+  return toml.split("\n").flatMap((line) => {
+    const header = /^\s*\[+\s*([^\]]+?)\s*\]/.exec(line)?.[1]
+    if (header !== undefined) {
+      table = plain(header)
+      return [table]
+    }
+    const key = /^\s*([\w.\-"' ]+?)\s*=/.exec(line)?.[1]
+    return key === undefined ? [] : [table === "" ? plain(key) : `${table}.${plain(key)}`]
+  })
 }
 
+const plain = (name: string): string => name.replaceAll(/["'\s]/g, "")
+
 /** Arguments for what the file does not name. */
-export const args = (toml: string): ReadonlyArray<string> =>
-  defaults.flatMap(([key, value]) => names(toml, key) ? [] : ["-c", `${key}=${value}`])
+export const args = (toml: string): ReadonlyArray<string> => {
+  const names = new Set(namesIn(toml))
+  // Whoever has set up a plugin wants plugins; an inline table of features may hold anything.
+  const hasPlugins = [...names].some((name) => name === "plugins" || name.startsWith("plugins."))
+  const isInline = /^\s*features\s*=/m.test(toml)
+  return defaults.flatMap(([key, value]) =>
+    names.has(key) || isInline || (hasPlugins && key === "features.plugins") ? [] : ["-c", `${key}=${value}`]
+  )
+}

@@ -1,5 +1,6 @@
 /** The servers of one provider: found, started when they are needed, and shared by who may share them. */
 import * as AgentError from "@reins/core/AgentError"
+import * as McpServer from "@reins/core/McpServer"
 import type { Place } from "@reins/core/Provider"
 import * as ProcessLease from "@reins/transport/ProcessLease"
 import * as Duration from "effect/Duration"
@@ -102,7 +103,16 @@ export const ofOthers = Effect.fnUntraced(function*(
   return {
     local: false,
     binary: () => Effect.succeed(undefined),
-    of: Effect.fnUntraced(function*({ env }) {
+    of: Effect.fnUntraced(function*({ env, mcpServers }) {
+      if (McpServer.secrets(mcpServers ?? {}).length > 0 && !attachedServer.isPrivate(options.url)) {
+        return yield* AgentError.make(
+          new AgentError.InvalidRequest({
+            field: "mcpServers",
+            description: "They hold secrets, and over ws everybody on the way could read them: use wss."
+          }),
+          { provider: "codex" }
+        )
+      }
       if (env !== undefined && Object.keys(env).length > 0) {
         return yield* AgentError.make(
           new AgentError.InvalidRequest({

@@ -15,6 +15,8 @@ import * as requests from "./requests.ts"
 export const queueLimit = 65_536
 /** Messages that are kept of threads which nobody listens to yet: what follows on the start of a thread at once. */
 const early = 512
+/** Threads that are remembered as heard a moment ago. */
+const maxParked = 1_024
 /** Warnings of the server that a session hears of which comes later. */
 const maxWarnings = 32
 
@@ -54,15 +56,44 @@ export const make = (options: {
    * like a notification.
    */
   readonly onUnanswerable: ((message: Message & { readonly id: number | string }) => void) | undefined
+  /** A request of a thread that was heard a moment ago is kept for who hears it next; `expire` gives that up. */
+  readonly onHeld: (expire: () => void) => void
   readonly onOverflow: () => AgentError
 }): Threads => {
   const threads = new Map<string, Thread>()
   let waiting: Array<Message> = []
+  /** Threads that were heard a moment ago: a session that is read again comes back. */
+  const parked = new Set<string>()
   const warnings: Array<Message> = []
 
   const remove = (thread: Thread): void => {
     const id = thread.state.threadId
-    if (threads.get(id) === thread) threads.delete(id)
+    if (threads.get(id) !== thread) return
+    threads.delete(id)
+    parked.add(id)
+    for (const child of thread.state.children.keys()) parked.add(child)
+    for (const oldest of parked) {
+      if (parked.size <= maxParked) break
+      parked.delete(oldest)
+    }
+  }
+
+  /** Keeps what is said of a thread that nobody hears yet; a request that has to leave is refused. */
+  const wait = (message: Message): void => {
+    waiting.push(message)
+    if (waiting.length <= early) return
+    const oldest = waiting.shift()
+    if (oldest?.id !== undefined) options.onUnanswerable?.({ ...oldest, id: oldest.id })
+  }
+
+  const hold = (message: Message & { readonly id: number | string }): void => {
+    wait(message)
+    options.onHeld(() => {
+      const index = waiting.indexOf(message)
+      if (index === -1) return
+      waiting.splice(index, 1)
+      options.onUnanswerable?.(message)
+    })
   }
 
   const give = (thread: Thread, messages: ReadonlyArray<Message>): void => {
@@ -84,13 +115,15 @@ export const make = (options: {
   return {
     add: (thread) => {
       threads.set(thread.state.threadId, thread)
-      const own = waiting.filter(({ params }) => threadOf(params) === thread.state.threadId)
+      parked.delete(thread.state.threadId)
+      const own = waiting.filter(({ params }) => normalise.owns(thread.state, threadOf(params) ?? ""))
       if (own.length > 0) waiting = waiting.filter((message) => !own.includes(message))
       if (warnings.length + own.length > 0) give(thread, [...warnings, ...own])
     },
     remove,
     forget: (threadId) => {
-      waiting = waiting.filter(({ params }) => threadOf(params) !== threadId)
+      // What is asked still waits for its answer.
+      waiting = waiting.filter(({ id, params }) => id !== undefined || threadOf(params) !== threadId)
     },
     push: (messages) => {
       // Runs of messages of one thread are handed over as one array, in order.
@@ -107,7 +140,8 @@ export const make = (options: {
           id !== undefined && options.onUnanswerable !== undefined &&
           (!requests.isKnown(method) || thread === undefined || ownerOf(thread) === undefined)
         ) {
-          options.onUnanswerable({ ...message, id })
+          if (thread !== undefined && requests.isKnown(method) && parked.has(thread)) hold({ ...message, id })
+          else options.onUnanswerable({ ...message, id })
           continue
         }
         if (thread === undefined) {
@@ -121,8 +155,7 @@ export const make = (options: {
         }
         const owner = current !== undefined && normalise.owns(current.state, thread) ? current : ownerOf(thread)
         if (owner === undefined) {
-          waiting.push(message)
-          if (waiting.length > early) waiting.shift()
+          wait(message)
           continue
         }
         if (owner !== current) {
@@ -141,6 +174,7 @@ export const make = (options: {
     fail: (error) => {
       const all = [...threads.values()]
       threads.clear()
+      parked.clear()
       waiting = []
       // The next server says its own.
       warnings.length = 0

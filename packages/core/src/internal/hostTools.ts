@@ -18,7 +18,10 @@ type Call = Extract<DurableEvent, { readonly _tag: "RequestOpened" }>
 
 const isJson = Schema.is(Schema.Json)
 
-const failed = (message: string): Answer => ({ _tag: "decline", reason: message })
+/** Longest reason of a failed call, in characters. */
+const maxReason = 16_384
+
+const failed = (message: string): Answer => ({ _tag: "decline", reason: message.slice(0, maxReason) })
 
 export const make = Effect.fnUntraced(function*(options: {
   readonly sessionId: SessionId

@@ -3,6 +3,7 @@ import type { AgentRequest, Answer, SettledBy } from "../../AgentRequest.ts"
 import { needsPerson } from "../../AgentRequest.ts"
 import * as ApprovalPolicy from "../../ApprovalPolicy.ts"
 import { RequestId } from "../../Ids.ts"
+import * as Redaction from "../../Redaction.ts"
 import type { RequestSignal } from "../../Signal.ts"
 import { emit } from "./emit.ts"
 import type { EngineState, RequestRecord, TurnRecord } from "./state.ts"
@@ -36,9 +37,21 @@ const settledEvent = (
     _tag: "RequestSettled",
     by,
     ...contextOf(record),
-    ...(answer === undefined ? undefined : { decision: answer }),
+    ...(answer === undefined ? undefined : { decision: shown(record, answer) }),
     ...(rule === undefined ? undefined : { rule })
   }, record.signal.agentPath === undefined ? undefined : { agentPath: record.signal.agentPath })
+}
+
+/** An answer without what its question calls a secret. */
+const shown = (record: RequestRecord, answer: Answer): Answer => {
+  const { questions } = record.signal.facts
+  if (answer._tag !== "answers" || questions?.some(({ secret }) => secret === true) !== true) return answer
+  return {
+    _tag: "answers",
+    answers: answer.answers.map((given, index) =>
+      questions[index]?.secret === true ? given.map(() => Redaction.replacement) : given
+    )
+  }
 }
 
 const send = (S: EngineState, record: RequestRecord, answer: Answer): void => {

@@ -269,7 +269,8 @@ export const apply = (S: EngineState, signal: Signal): void => {
     case "turnRetrying": {
       const turn = turnOf(S, signal.turn)
       if (turn === undefined || turn === "settled") return
-      turns.life(S, turn)
+      // That it is tried again is no sign that it will come to anything: silence goes on, but where its end is named.
+      if (signal.until !== undefined) turns.life(S, turn)
       turn.active = true
       turn.settleAt = undefined
       turn.retrying = {
