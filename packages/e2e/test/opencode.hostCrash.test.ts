@@ -13,9 +13,10 @@ describe("a host that is killed 20 times", () => {
         assert.strictEqual(figures.orphans, 0)
         assert.isAbove(figures.prompts, 20)
         assert.isAbove(figures.outcomes["completed"] ?? 0, 0)
-        // The kills did hit turns at work.
+        // The kills did hit turns at work, and the host in the middle of everything.
         assert.isAbove(figures.outcomes["lost"] ?? 0, 0)
+        assert.deepStrictEqual(Object.entries(figures.hit).filter(([, count]) => count === 0), [])
       }),
-    300_000
+    420_000
   )
 })

@@ -6,11 +6,14 @@ import { NodeHttpClient, NodeServices } from "@effect/platform-node"
 import * as ApprovalPolicy from "@reins/core/ApprovalPolicy"
 import * as Providers from "@reins/core/Providers"
 import type { Session } from "@reins/core/Session"
+import type { SessionEvent } from "@reins/core/SessionEvent"
 import * as Sessions from "@reins/core/Sessions"
 import * as OpenCode from "@reins/opencode/OpenCode"
 import * as SqliteStores from "@reins/sqlite/SqliteStores"
 import { Effect, Layer, Random, Stream } from "effect"
-import { appendFileSync, existsSync, readFileSync } from "node:fs"
+import { appendFileSync } from "node:fs"
+import * as phases from "./phases.ts"
+import { lines } from "./verdict.ts"
 
 export interface Orders {
   readonly cwd: string
@@ -20,14 +23,12 @@ export interface Orders {
   readonly seed: number
   readonly round: number
   readonly sessions: number
+  /** It sends nothing, and lets come to its end what it finds. */
+  readonly quiet: boolean
 }
 
-/** The last line of a file that was written whole. */
-const lastSeq = (file: string): number => {
-  if (!existsSync(file)) return 0
-  const last = readFileSync(file, "utf8").split("\n").filter((line) => line.endsWith("}")).at(-1)
-  return last === undefined ? 0 : (JSON.parse(last) as { readonly seq: number }).seq
-}
+/** Prompts that wait in a session: of more than these the next hosts would have too much to do to be idle ever. */
+const maxQueued = 3
 
 const program = (orders: Orders, settle: Effect.Effect<void>) =>
   Effect.gen(function*() {
@@ -36,15 +37,30 @@ const program = (orders: Orders, settle: Effect.Effect<void>) =>
       appendFileSync(`${orders.state}/${name}`, `${JSON.stringify(value)}\n`)
     let settling = false
     let sent = 0
-    const isAtWork = (): boolean => !settling
+    const isAtWork = (): boolean => !settling && !orders.quiet
+    const following: Array<ReturnType<typeof phases.follow>> = []
+    let said: string | undefined
+    /** Says what is going on, each time that it has changed. */
+    const say = (): void => {
+      const now = [...new Set(following.flatMap((session) => session.now()))].toSorted().join(" ")
+      if (now !== said) console.log(`now ${now === "" ? "idle" : now}`)
+      said = now
+    }
 
     const live = Effect.fnUntraced(function*(session: Session) {
       const log = `${session.id}.ndjson`
+      const now = phases.follow()
+      following.push(now)
       yield* session.attach()
-      yield* session.events({ after: lastSeq(`${orders.state}/${log}`) }).pipe(
+      const noted = lines<SessionEvent>(`${orders.state}/${log}`)
+      for (const event of noted) now.take(event)
+      yield* session.events({ after: noted.at(-1)?.seq ?? 0 }).pipe(
         Stream.runForEach((event) =>
           Effect.sync(() => {
-            if (event._tag !== "ItemDelta") note(log, event)
+            if (event._tag === "ItemDelta") return
+            note(log, event)
+            if (event._tag !== "Lagged") now.take(event)
+            say()
           })
         ),
         Effect.forkScoped
@@ -60,7 +76,7 @@ const program = (orders: Orders, settle: Effect.Effect<void>) =>
       yield* Effect.gen(function*() {
         while (isAtWork()) {
           const choice = yield* Random.nextIntBetween(0, 10)
-          if (choice < 5) {
+          if (choice < 5 && (yield* session.view).queue.length < maxQueued) {
             const kind = ["text", "long", "tool", "tool"][yield* Random.nextIntBetween(0, 4)] ?? "text"
             const name = `P-${orders.round}-${session.id.slice(-6)}-${++sent}`
             const turn = yield* session.prompt(`${kind} ${name}`)
@@ -71,6 +87,7 @@ const program = (orders: Orders, settle: Effect.Effect<void>) =>
       }).pipe(Effect.ignoreCause, Effect.forkScoped)
     })
 
+    console.log("opening")
     const { sessions: stored } = yield* sessions.list()
     const ids = stored.map(({ sessionId }) => sessionId)
     const opened = yield* Effect.forEach(

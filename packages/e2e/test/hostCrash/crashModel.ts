@@ -17,5 +17,5 @@ export const respond = (request: ScriptedModel.ModelRequest): ScriptedModel.Scri
   if (kind === "tool" && request.toolResultsAfterLastUser.length === 0) {
     return script.bash(`echo ${name} >> ran.txt; sleep 0.3`)
   }
-  return { do: "text", text: answerTo(name), chunkSize: 4, delayMs: kind === "long" ? 60 : 4 }
+  return { do: "text", text: answerTo(name), chunkSize: 4, delayMs: kind === "long" ? 60 : 30 }
 }

@@ -10,19 +10,24 @@ import { tmpdir } from "node:os"
 import { withEnvironment } from "../fixtures/processes.ts"
 import type { Orders } from "./crashHost.ts"
 import { respond } from "./crashModel.ts"
+import * as phases from "./phases.ts"
 import type { Verdict } from "./verdict.ts"
 import { judge } from "./verdict.ts"
 
 const script = fileURLToPath(new URL("./crashHost.ts", import.meta.url))
 /** What was left 5 seconds after a kill is an orphan. */
 const orphanLimit = 5_000
+/** How long a host is waited for to be in the middle of something; then it is killed in the middle of something else. */
+const phaseLimit = 30_000
+/** What a host is killed in the middle of, kill after kill; `undefined` is any moment. */
+const targets = [...phases.phases, undefined]
 /** What tells nothing for this time is stuck. */
 const settleLimit = 120_000
 
 export interface Figures extends Verdict {
   readonly kills: number
-  /** Of them before the sessions were open. */
-  readonly killedOpening: number
+  /** How many of them hit what: `opening` before all sessions were open, the others in any of the sessions. */
+  readonly hit: Readonly<Record<phases.Phase, number>>
   readonly orphans: number
   /** From the kill until nothing of the host was left, in milliseconds. */
   readonly slowestEnd: number
@@ -64,6 +69,11 @@ const startHost = (orders: Orders) =>
       return {
         says: (text: string) => until(() => out.includes(text) || ended),
         said: (text: string) => out.includes(text),
+        /** Waits until it says that it is in the middle of this now. */
+        isIn: (phase: phases.Phase) =>
+          until(() =>
+            ended || (out.includes("ready\n") && out.split("\nnow ").at(-1)?.split(/\s/).includes(phase) === true)
+          ),
         errors: () => err,
         settle: () => child.stdin.write("settle\n"),
         ended: until(() => ended),
@@ -89,18 +99,19 @@ export const run = (options: {
     const state = `${sandbox.root}/host`
     yield* fs.makeDirectory(state)
     const leases = `${sandbox.root}/leases`
-    let killedOpening = 0
+    const hit = Object.fromEntries(phases.phases.map((phase) => [phase, 0])) as Record<phases.Phase, number>
     let orphans = 0
     let slowestEnd = 0
     const problems: Array<string> = []
-    const orders = (round: number): Orders => ({
+    const orders = (round: number, quiet = false): Orders => ({
       cwd: sandbox.cwd,
       env: sandbox.env,
       state,
       leases,
       seed: options.seed,
       round,
-      sessions: options.sessions ?? 2
+      sessions: options.sessions ?? 2,
+      quiet
     })
 
     const allGone = Effect.gen(function*() {
@@ -131,20 +142,19 @@ export const run = (options: {
 
     for (let round = 0; round < options.kills; round++) {
       yield* Effect.scoped(Effect.gen(function*() {
-        const host = yield* startHost(orders(round))
-        // Some die while they open, the most at work.
-        const early = (yield* Random.nextIntBetween(0, 10)) === 0
-        if (early) yield* Effect.sleep(yield* Random.nextIntBetween(200, 1_500))
-        else {
-          yield* host.says("ready").pipe(Effect.timeoutOption(settleLimit))
-          yield* Effect.sleep(yield* Random.nextIntBetween(10, 2_500))
-        }
-        if (!host.said("ready")) killedOpening++
+        const target = targets[(options.seed + round) % targets.length]
+        const host = yield* startHost(orders(round, target === "idle"))
+        yield* host.says(target === "opening" ? "opening" : "ready").pipe(Effect.timeoutOption(settleLimit))
+        if (target === undefined) yield* Effect.sleep(yield* Random.nextIntBetween(10, 2_500))
+        else if (target === "opening") yield* Effect.sleep(yield* Random.nextIntBetween(0, 1_500))
+        else yield* Effect.timeoutOption(host.isIn(target), phaseLimit)
+        const isOpen = host.said("ready")
         if (host.errors().includes("the host failed")) problems.push(`round ${round}: ${host.errors()}`)
         yield* host.kill
+        for (const phase of isOpen ? phases.at(state) : ["opening"] as const) hit[phase]++
         yield* allGone
       }))
-      options.progress?.(`${round + 1} kills, ${killedOpening} while opening, ${orphans} orphans`)
+      options.progress?.(`${round + 1} kills, ${hit.opening} while opening, ${orphans} orphans`)
     }
     yield* Effect.scoped(Effect.gen(function*() {
       const host = yield* startHost(orders(options.kills))
@@ -177,7 +187,7 @@ export const run = (options: {
       ...verdict,
       problems: [...problems, ...verdict.problems],
       kills: options.kills,
-      killedOpening,
+      hit,
       orphans,
       slowestEnd
     }

@@ -19,7 +19,7 @@ export interface Verdict {
 }
 
 /** Lines that were written whole: a kill may cut the last one of a file. */
-const lines = <A>(file: string): ReadonlyArray<A> =>
+export const lines = <A>(file: string): ReadonlyArray<A> =>
   existsSync(file)
     ? readFileSync(file, "utf8").split("\n").flatMap((line) => line.endsWith("}") ? [JSON.parse(line) as A] : [])
     : []
