@@ -30,6 +30,8 @@ export const clauses: ReadonlyArray<Definition> = [
     name: "a host that is started again gives the same events as before, and goes on in the same conversation",
     group: "restarts",
     law: 7,
+    // Two starts of an agent, one after the other.
+    factor: 3,
     body: (subject) =>
       Effect.gen(function*() {
         const host = yield* subjectOf(subject, "host")
