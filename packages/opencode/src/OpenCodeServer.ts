@@ -78,8 +78,9 @@ export interface Attached {
   /**
    * Completes when it is certain that the stream tells what happens from now on. The server says `server.connected`
    * before it begins to listen to itself (`handlers/global.ts` of 1.18), so that what happens in between is told to nobody:
-   * a session that is read in that moment would miss it. `event` makes the server tell something; it is run unless the
-   * stream has told something already.
+   * a session that is read in that moment would miss it. `event` makes the server tell something; unless the stream has
+   * told something already it is run, again and again until that is heard. A stream that is lost meanwhile is waited for,
+   * and `signals` are those of the next one.
    */
   readonly prove: (event: Effect.Effect<unknown, AgentError.AgentError>) => Effect.Effect<void, AgentError.AgentError>
   /** Ends the signals with an error, so that the session connects anew. */
