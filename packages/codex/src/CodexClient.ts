@@ -69,6 +69,9 @@ const Account = Schema.Struct({
   requiresOpenaiAuth: Schema.Boolean
 })
 
+/** How long a server may take to say anything. */
+const presence: Duration.Input = "10 seconds"
+
 /** How long a thread may take to start: its MCP servers start with it. */
 const slow: Duration.Input = "120 seconds"
 
@@ -129,6 +132,8 @@ export const make = (peer: JsonRpcPeer) => {
             home: codexHome ?? ""
           })
       ),
+    /** Any answer at all. */
+    isThere: Effect.asVoid(call("thread/loaded/list", {}, Schema.Unknown, { timeout: presence })),
     account: call("account/read", {}, Account),
     startThread: (settings: ThreadSettings & { readonly dynamicTools?: ReadonlyArray<Schema.Json> }) =>
       call("thread/start", settings, Started, { timeout: slow }),

@@ -92,6 +92,8 @@ export interface CodexServer {
    * own unloads one: it is put into the archive and taken out again (measured on 0.169.0).
    */
   readonly unload: (live: Live, threadId: string) => Effect.Effect<void, AgentError.AgentError>
+  /** It does not answer any more, though it runs: it is ended, so that another one is started. */
+  readonly abandon: (live: Live) => Effect.Effect<void>
   /** Drops what was said of a thread while nobody heard it: it is read again from what is stored. */
   readonly forget: (threadId: string) => void
   /** Keeps secrets that a session brings along out of what the agent says, until the scope closes. */
@@ -140,6 +142,8 @@ export const make = Effect.fnUntraced(function*(
   const configFile = `${home === "" ? `${userHome}/.codex` : home}/config.toml`
   const conversation = yield* conversations.make({ target, alone: true, redactor })
 
+  let stop: Effect.Effect<void> = Effect.void
+
   const spawn = Effect.gen(function*() {
     const mark = crypto.randomUUID()
     const owner = owners === "" ? mark : `${owners}:${mark}`
@@ -186,6 +190,7 @@ export const make = Effect.fnUntraced(function*(
       // One that lives on without a conversation is of no use to anybody.
       Effect.andThen(started.stop)
     )
+    stop = started.stop
     // Detached: it ends with the conversation, and must not be cut off by the end of the life that it reports.
     yield* Effect.forkDetach(over, { startImmediately: true })
     return started
@@ -223,5 +228,15 @@ export const make = Effect.fnUntraced(function*(
   )
 
   const { attach, forget, hide, unload } = conversation
-  return { live, listen: reports.listen, attach, forget, hide, unload }
+  const abandon = (mute: Live) =>
+    Effect.suspend(() => {
+      if (conversation.current() !== mute) return Effect.void
+      conversation.end(mute)
+      conversation.fail(
+        AgentError.make(new AgentError.ConnectionLost({ target, description: "It does not answer any more." }))
+      )
+      // Not waited for: who needs a server waits for the next one.
+      return Effect.asVoid(Effect.forkDetach(stop, { startImmediately: true }))
+    })
+  return { live, listen: reports.listen, abandon, attach, forget, hide, unload }
 })

@@ -7,6 +7,7 @@ import * as CodexSandbox from "@reins/testing/CodexSandbox"
 import * as ScriptedModel from "@reins/testing/ScriptedModel"
 import { Effect } from "effect"
 import * as Codex from "./fixtures/codexHost.ts"
+import * as Host from "./fixtures/host.ts"
 import * as Processes from "./fixtures/processes.ts"
 import { gatedText, prompt, text } from "./fixtures/script.ts"
 import { assertUsable, turnOf } from "./fixtures/turns.ts"
@@ -124,6 +125,20 @@ layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("a co
       yield* assertUsable(session)
       assert.strictEqual((yield* model.requests).length, calls + 1)
     }))
+
+  it.effect("whose server stands still, though it runs, goes on with another one", () =>
+    Effect.gen(function*() {
+      const session = yield* Codex.open()
+      const turn = yield* session.prompt(prompt("go", gatedText("never said to its end", "never")))
+      yield* Host.awaitEvent(session, (event) => event._tag === "ItemDelta" && event.text.startsWith("neve"))
+      const [pid = 0] = yield* Codex.servers
+      yield* Processes.kill(pid, "SIGSTOP")
+      yield* session.interrupt
+      assert.deepStrictEqual(yield* turn.outcome, { _tag: "interrupted", by: "user" })
+      const next = yield* session.prompt(prompt("again", text("goes on")))
+      assert.deepStrictEqual(yield* next.outcome, { _tag: "completed", stopReason: "endTurn" })
+      yield* Processes.until(() => !Processes.isAlive(pid), "the end of the one that stands still")
+    }), 60_000)
 
   it.effect("codex trap 22: a directory that is none is refused before anything begins", () =>
     Effect.gen(function*() {

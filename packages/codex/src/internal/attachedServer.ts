@@ -61,6 +61,7 @@ export const make = Effect.fnUntraced(function*(
   const conversation = yield* conversations.make({ target, alone: false, redactor })
   const listeners = new Set<(signal: Signal) => void>()
   const dialling = yield* Semaphore.make(1)
+  let talk: Scope.Closeable | undefined
   let ready: ProcessStatus | undefined
   // Whoever has answered once is awaited when it is gone; who never did is not there.
   let answered = false
@@ -77,7 +78,7 @@ export const make = Effect.fnUntraced(function*(
 
   const dial = Effect.gen(function*() {
     const url = yield* addressOf(options)
-    const talk = yield* Scope.fork(scope)
+    const own = yield* Scope.fork(scope)
     const live = yield* Effect.gen(function*() {
       const connected = yield* Socket.makeWebSocket(url, {
         openTimeout: attempt,
@@ -94,11 +95,12 @@ export const make = Effect.fnUntraced(function*(
         orElse: () => Effect.fail(unreachable("There was no answer within 5 seconds."))
       }),
       Effect.mapError((error) => AgentError.isAgentError(error) ? error : unreachable(error)),
-      Scope.provide(talk),
+      Scope.provide(own),
       Effect.provide(socket),
-      Effect.onError(() => Scope.close(talk, Exit.void))
+      Effect.onError(() => Scope.close(own, Exit.void))
     )
     answered = true
+    talk = own
     yield* live.peer.lost.pipe(
       Effect.tap((error) =>
         Effect.sync(() => {
@@ -106,7 +108,7 @@ export const make = Effect.fnUntraced(function*(
           conversation.fail(error)
         })
       ),
-      Effect.andThen(Scope.close(talk, Exit.void)),
+      Effect.andThen(Scope.close(own, Exit.void)),
       Effect.forkIn(scope, { startImmediately: true })
     )
     if (ready?._tag !== "ready" || ready.version !== live.version) {
@@ -129,6 +131,16 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     live,
+    // The connection is made anew; the server is not ours to end.
+    abandon: (mute) =>
+      Effect.suspend(() => {
+        if (conversation.current() !== mute) return Effect.void
+        conversation.end(mute)
+        conversation.fail(unreachable("It does not answer any more."))
+        return talk === undefined
+          ? Effect.void
+          : Effect.asVoid(Effect.forkIn(Scope.close(talk, Exit.void), scope, { startImmediately: true }))
+      }),
     attach: conversation.attach,
     forget: conversation.forget,
     hide: conversation.hide,

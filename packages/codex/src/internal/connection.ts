@@ -136,6 +136,11 @@ export const connect = Effect.fnUntraced(function*(
   const config = mcp.config(session.mcpServers ?? {})
   const { client, how, loaded, peer, signals, state, tell, threadId } = yield* Effect.gen(function*() {
     const now = yield* live
+    // One that is mute would be waited for, thread by thread, as long as a thread may take.
+    yield* Effect.tapError(
+      now.client.isThere,
+      ({ reason }) => reason._tag === "ConnectionLost" ? server.abandon(now) : Effect.void
+    )
     const { client, loaded, peer } = now
     const begun = yield* begin(server, now, session, choice)
     // Registered first, so that it runs last. A thread that nobody hears is unloaded after a while.
