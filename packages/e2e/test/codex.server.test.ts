@@ -173,7 +173,7 @@ describe("codex app-server", () => {
         Stream.takeUntil((signal) => signal._tag === "item" && signal.item._tag === "command"),
         Stream.runDrain
       )
-      yield* Processes.until(() => Processes.withText("sleep 271").length > 0, "the command")
+      yield* Processes.until(() => Processes.withText("sleep 271").length > 0, "the command", Processes.starts)
       yield* Scope.close(scope, Exit.void)
       assert.deepStrictEqual(Processes.withText("sleep 271"), [])
     })), 60_000)

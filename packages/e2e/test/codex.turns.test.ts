@@ -161,7 +161,7 @@ layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("a tu
       Effect.gen(function*() {
         const session = yield* Codex.open()
         const turn = yield* session.prompt(prompt("run", Codex.exec("sleep 277"), text("never")))
-        yield* Processes.until(() => Processes.withText("sleep 277").length > 0, "the command")
+        yield* Processes.until(() => Processes.withText("sleep 277").length > 0, "the command", Processes.starts)
         yield* session.interrupt
         assert.deepStrictEqual(yield* turn.outcome, { _tag: "interrupted", by: "user" })
         yield* Processes.until(() => Processes.withText("sleep 277").length === 0, "the end of the command")
@@ -177,7 +177,7 @@ layer(Codex.layer(), { excludeTestServices: true, timeout: "60 seconds" })("a tu
       const first = yield* session.prompt(prompt("serve", tools(left), text("it runs on")))
       assert.deepStrictEqual(yield* first.outcome, completed)
       const second = yield* session.prompt(prompt("run", Codex.exec("sleep 278"), text("never")))
-      yield* Processes.until(() => Processes.withText("sleep 278").length > 0, "the command")
+      yield* Processes.until(() => Processes.withText("sleep 278").length > 0, "the command", Processes.starts)
       yield* session.interrupt
       assert.deepStrictEqual(yield* second.outcome, { _tag: "interrupted", by: "user" })
       yield* Processes.until(() => Processes.withText("sleep 278").length === 0, "the end of the command")

@@ -132,7 +132,7 @@ describe("releasing the host", () => {
         const { cwd } = yield* Host.Place
         const sessions = yield* Sessions.Sessions
         yield* Effect.forkDetach(Effect.ignore(sessions.open({ provider: "opencode", cwd })))
-        yield* Processes.until(() => Processes.withEnvironment(root).length > 0, "no server starts")
+        yield* Processes.until(() => Processes.withEnvironment(root).length > 0, "no server starts", Processes.starts)
       })
     ), 60_000)
 })

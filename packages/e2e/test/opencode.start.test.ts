@@ -111,7 +111,11 @@ wait
         const asked: Array<string> = []
         yield* Effect.gen(function*() {
           const opening = yield* Effect.forkChild(Host.open())
-          yield* Processes.until(() => existsSync(`${directory}/listens`), "the server does not listen")
+          yield* Processes.until(
+            () => existsSync(`${directory}/listens`),
+            "the server does not listen",
+            Processes.starts
+          )
           assert.deepStrictEqual(asked, [])
           yield* fs.writeFileString(`${directory}/say`, "")
           const session = yield* Fiber.join(opening)
