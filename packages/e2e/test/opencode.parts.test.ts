@@ -116,7 +116,7 @@ layer(
         yield* refused(Prompt.file("large.txt")),
         /^InvalidRequest: .*large\.txt" has 100001 bytes; the limit/
       )
-      assert.match(yield* refused(Prompt.file("a.zip")), /^Unsupported: .*neither text/)
+      assert.match(yield* refused(Prompt.file("a.zip")), /^Unsupported: .*none of .*text in UTF-8/)
       assert.match(
         yield* refused(Prompt.file({ data: Buffer.from([0, 1]), mediaType: "application/zip" })),
         /^Unsupported: .*application\/zip/
